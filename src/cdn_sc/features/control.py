@@ -1,0 +1,119 @@
+"""What is computed once from the control cells and shared by all groups compared with them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdn_sc.features._rank_tests import sort_genes
+
+# Shrinkage of the correlation matrix towards the identity before it is inverted. Little shrinkage
+# separates a gene from its correlated neighbours, much is robust to noise; the network weighs them.
+SHRINKAGES = (0.02, 0.1, 0.35)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Regularised inverse of a correlation matrix, and the regressions that it stands for.
+
+    Parameters
+    ----------
+    matrix
+        Inverse of (1 - s) C + s I, genes x genes.
+    regression
+        ``regression[k, j]``: column j turns standardised values into the residual of gene j after
+        (ridge) regression on all other genes; ones on the diagonal, genes x genes.
+    residual_variance
+        Variance of those residuals in the cells that C came from, per gene.
+    """
+
+    matrix: np.ndarray
+    regression: np.ndarray
+    residual_variance: np.ndarray
+
+    def partial_correlation(self) -> np.ndarray:
+        """Partial correlation of each pair of genes given all others, zero diagonal, genes x genes."""
+        scale = 1.0 / np.sqrt(np.diag(self.matrix))
+        partial = -self.matrix * scale[:, None] * scale[None, :]
+        np.fill_diagonal(partial, 0.0)
+        return partial
+
+
+def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) -> Precision:
+    """Invert a correlation matrix after shrinkage, which grows with genes per cell."""
+    n_genes = correlation.shape[0]
+    shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
+    shrunk = (1.0 - shrinkage) * correlation
+    shrunk[np.diag_indices(n_genes)] = 1.0
+    matrix = np.linalg.inv(shrunk.astype(np.float64))
+    diagonal = np.diag(matrix).copy()
+    # diag(M C M) with (1 - s) C = M^-1 - s I
+    quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
+    residual_variance = np.maximum(quadratic / diagonal**2, 1e-4)
+    return Precision(
+        matrix.astype(np.float32), (matrix / diagonal).astype(np.float32), residual_variance.astype(np.float32)
+    )
+
+
+@dataclass(frozen=True)
+class ControlSummary:
+    """Statistics of the control arm, see :func:`summarize_control`."""
+
+    n_cells: int
+    sorted_values: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    excess_kurtosis: np.ndarray
+    detection: np.ndarray
+    correlation: np.ndarray
+    precisions: tuple[Precision, ...]
+    partial: np.ndarray
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, unbiased variance, excess kurtosis and share of non-zero values of each gene."""
+    n_cells = values.shape[0]
+    mean = values.mean(axis=0, dtype=np.float64)
+    centred = values - mean.astype(np.float32)
+    squares = centred * centred
+    second = squares.mean(axis=0, dtype=np.float64)
+    fourth = np.einsum("ij,ij->j", squares, squares, dtype=np.float64) / n_cells
+    constant = values.min(axis=0) == values.max(axis=0)
+    second[constant] = 0.0
+    kurtosis = np.divide(fourth, second**2, out=np.full(second.shape, 3.0), where=second > 0) - 3.0
+    detection = np.count_nonzero(values, axis=0) / n_cells
+    return mean, second * n_cells / max(n_cells - 1, 1), kurtosis, detection
+
+
+def correlation_matrix(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Pearson correlation genes x genes in float32; genes that do not vary correlate with nothing."""
+    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+    standardised = (values - mean.astype(np.float32)) * scale.astype(np.float32)
+    correlation = standardised.T @ standardised / np.float32(max(values.shape[0] - 1, 1))
+    np.clip(correlation, -1.0, 1.0, out=correlation)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+def summarize_control(values: np.ndarray) -> ControlSummary:
+    """Summarise the control cells: moments, sorted values, correlations and their inverses.
+
+    Parameters
+    ----------
+    values
+        Control cells x genes, float32, finite, at least 2 cells.
+    """
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    mean, variance, kurtosis, detection = moments(values)
+    correlation = correlation_matrix(values, mean, variance)
+    precisions = tuple(shrunken_precision(correlation, values.shape[0], s) for s in SHRINKAGES)
+    return ControlSummary(
+        n_cells=values.shape[0],
+        sorted_values=sort_genes(values),
+        mean=mean,
+        variance=variance,
+        excess_kurtosis=kurtosis,
+        detection=detection,
+        correlation=correlation,
+        precisions=precisions,
+        partial=precisions[1].partial_correlation(),
+    )

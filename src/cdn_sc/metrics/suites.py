@@ -1,0 +1,154 @@
+"""Named suites of pairs with known targets, for `cdn_sc.metrics.evaluate` and the command line."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from os import PathLike
+from typing import Any
+
+from cdn_sc.simulate.pair import Pair
+
+Suite = Callable[..., Iterator[Pair]]
+
+_SUITES: dict[str, Suite] = {}
+
+
+def register_suite(name: str) -> Callable[[Suite], Suite]:
+    """Return a decorator that makes a function of keyword options a suite of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is a suite of that name already.
+    """
+
+    def add(function: Suite) -> Suite:
+        if name in _SUITES:
+            raise ValueError(f"there is a suite {name!r} already")
+        _SUITES[name] = function
+        return function
+
+    return add
+
+
+def available_suites() -> list[str]:
+    """Names of the suites."""
+    return sorted(_SUITES)
+
+
+def suite(name: str, *, limit: int | None = None, **options: Any) -> Iterator[Pair]:
+    """Generate the pairs of a suite.
+
+    Parameters
+    ----------
+    name
+        One of `available_suites`.
+    limit
+        Stop after this many pairs.
+    options
+        Of the suite; `cdn_sc.metrics.suites` lists them.
+
+    Raises
+    ------
+    ValueError
+        If there is no suite of that name.
+    """
+    if name not in _SUITES:
+        raise ValueError(f"unknown suite {name!r}; known: {', '.join(available_suites())}")
+    return islice(_SUITES[name](**options), limit)
+
+
+@register_suite("scm240")
+def scm240_suite(
+    *, seed: int = 0, genes: int | None = None, n_datasets: int = 5, n_cells: int | None = None
+) -> Iterator[Pair]:
+    """Published synthetic test set, generated afresh: see `cdn_sc.simulate.scm.scm240`.
+
+    Parameters
+    ----------
+    seed, genes, n_datasets
+        Passed on.
+    n_cells
+        Use only the first cells of each arm; None for all of them, about 2,700 to 2,860.
+    """
+    from cdn_sc.simulate.scm import scm240
+
+    for pair in scm240(seed, genes=genes, n_datasets=n_datasets):
+        yield _first_cells(pair, n_cells)
+
+
+@register_suite("scm_untrained")
+def untrained_mechanism_suite(
+    *, seed: int = 0, genes: int | None = None, n_datasets: int = 5, n_cells: int | None = None
+) -> Iterator[Pair]:
+    """Like scm240, with the non-additive neural network mechanism that is never trained on."""
+    from cdn_sc.simulate.scm import UNTRAINED_MECHANISM, scm240
+
+    for pair in scm240(seed, genes=genes, n_datasets=n_datasets, mechanisms=(UNTRAINED_MECHANISM,)):
+        yield _first_cells(pair, n_cells)
+
+
+def _first_cells(pair: Pair, n_cells: int | None) -> Pair:
+    if n_cells is None:
+        return pair
+    return Pair(pair.control[:n_cells], pair.perturbed[:n_cells], pair.targets, pair.attributes, pair.graph)
+
+
+@register_suite("real")
+def real_suite(
+    *,
+    path: str | PathLike[str],
+    groupby: str = "perturbation",
+    control: str = "control",
+    truth: str = "target_in_var",
+    drop: tuple[str, ...] = ("multi",),
+    kind: str | None = None,
+) -> Iterator[Pair]:
+    """Groups of a real screen whose target is measured.
+
+    Counts are normalised to the median total and log1p-transformed; the pair's genes are all genes of the
+    file.
+
+    Parameters
+    ----------
+    path
+        An h5ad file with raw counts in `X`.
+    groupby, control
+        Column of `obs` with the perturbations, and its label of the control cells.
+    truth
+        Key of `uns` with a mapping of label to measured target gene, empty where it is not measured.
+    drop
+        Labels to leave out.
+    kind
+        What was done (``"knockdown"``, ``"knockout"`` ...), for the attributes.
+
+    Raises
+    ------
+    ValueError
+        If the file lacks the column, the label or the mapping.
+    """
+    import anndata
+    import numpy as np
+    import scanpy
+
+    adata = anndata.read_h5ad(path)
+    if groupby not in adata.obs or truth not in adata.uns:
+        raise ValueError(f"{path} needs obs[{groupby!r}] and uns[{truth!r}]")
+    labels = adata.obs[groupby].astype(str).to_numpy()
+    if control not in labels:
+        raise ValueError(f"no cell of {path} has obs[{groupby!r}] == {control!r}")
+    scanpy.pp.normalize_total(adata)
+    scanpy.pp.log1p(adata)
+
+    def cells(label: str) -> np.ndarray:
+        values = adata.X[labels == label]
+        return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
+
+    control_cells = cells(control)
+    for label in sorted(set(labels) - {control, *drop}):
+        target = adata.uns[truth].get(label, "")
+        if target not in adata.var_names:
+            continue
+        attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}
+        if kind is not None:
+            attributes["kind"] = kind
+        yield Pair(control_cells, cells(label), adata.var_names.get_indexer([target]), attributes)

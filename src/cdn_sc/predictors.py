@@ -1,0 +1,167 @@
+"""One interface to every network: two arms in, one logit a gene out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cdn_sc.errors import InputError
+from cdn_sc.inputs import control_summary, make_batch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KINDS = ("knockdown", "activation", "knockout", "activity")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one comparison.
+
+    Parameters
+    ----------
+    logits
+        One a gene; their sigmoid is the score.
+    columns
+        Further columns of the result table, one value a gene.
+    """
+
+    logits: np.ndarray
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Predictor:
+    """A network in eval mode together with the way its inputs are made.
+
+    Parameters
+    ----------
+    network
+        A network of ours with ``config``; from :func:`cdn_sc.models.load`.
+    device
+        Where it computes.
+
+    Raises
+    ------
+    InputError
+        If the network does not predict targets (the SEA encoder alone).
+    """
+
+    def __init__(self, network: nn.Module, device: str = "cpu") -> None:
+        architecture = getattr(getattr(network, "config", None), "architecture", None)
+        if architecture not in ("cdn", "gene_transformer"):
+            raise InputError(
+                f"the model is a {architecture or type(network).__name__}, which does not predict targets; "
+                "take one of cdn_sc.models.available() whose architecture is 'cdn' or 'gene_transformer'."
+            )
+        self.network: Any = network.to(device).eval()
+        self.device = device
+        self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
+        self._control: tuple[np.ndarray, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.card.get("name") or type(self.network).__name__)
+
+    @property
+    def version(self) -> str:
+        """Version of the model, empty where it has none."""
+        return str(self.card.get("version") or "")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights file, empty for a network that was not loaded from one."""
+        return str(self.card.get("sha256") or "")
+
+    @property
+    def max_genes(self) -> int | None:
+        """Largest number of genes; None for any number."""
+        return getattr(self.network.config, "num_vars", None)
+
+    @property
+    def takes_kind(self) -> bool:
+        """Whether the network can be told the kind of perturbation."""
+        return self.network.config.architecture == "gene_transformer"
+
+    def predict(
+        self,
+        control: np.ndarray,
+        perturbed: np.ndarray,
+        *,
+        rng: np.random.Generator,
+        kind: str | None = None,
+        n_subsets: int = 50,
+        estimator: str = "fci",
+        test: str = "fisherz",
+    ) -> Prediction:
+        """Score the genes of one comparison.
+
+        Parameters
+        ----------
+        control, perturbed
+            Values of the two arms, cells x genes, float32. What is computed from a control array is kept
+            for the next call with the very same array.
+        rng
+            Source of the sampled subsets and identities (published architecture).
+        kind
+            One of ``KINDS`` where known; networks that cannot be told ignore it.
+        n_subsets
+            Gene subsets an arm (published architecture).
+        estimator, test
+            Estimator of the local graphs and its independence test (published architecture).
+
+        Raises
+        ------
+        InputError
+            If there are more genes than the network takes, or `kind` is unknown.
+        """
+        import torch
+
+        if kind is not None and kind not in KINDS:
+            raise InputError(f"kind is one of {', '.join(map(repr, KINDS))} or None, not {kind!r}.")
+        n_genes = control.shape[1]
+        if self.max_genes is not None and n_genes > self.max_genes:
+            raise InputError(f"{n_genes} genes, but the model {self.name} takes {self.max_genes} at most.")
+        batch = make_batch(
+            self.network,
+            [(control, perturbed)],
+            rng=rng,
+            kinds=[kind],
+            n_subsets=(n_subsets, n_subsets),
+            estimator=estimator,
+            test=test,
+            summary=self._summary(control),
+        )
+        with torch.inference_mode():
+            logits = self.network(batch.to(self.device))[0].float().cpu().numpy()
+        return Prediction(logits)
+
+    def _summary(self, control: np.ndarray) -> Any:
+        if self.network.config.architecture != "gene_transformer":
+            return None
+        kept = self._control
+        if kept is None or kept[0] is not control:
+            kept = (control, control_summary(control))
+            self._control = kept
+        return kept[1]
+
+
+def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: str = "cpu") -> Predictor:
+    """Predictor of a model by name, path, or the network itself.
+
+    Parameters
+    ----------
+    model
+        A name of :func:`cdn_sc.models.available`, a path of a weights file, or a network of ours.
+    device
+        A torch device that is there.
+    """
+    from torch import nn
+
+    from cdn_sc import models
+
+    network = model if isinstance(model, nn.Module) else models.load(model, device=device)
+    return Predictor(network, device)

@@ -1,0 +1,30 @@
+"""One simulated comparison: control cells, perturbed cells, and the truth."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Control and perturbed values of the same genes, with the genes that were hit.
+
+    Parameters
+    ----------
+    control
+        Values of the control arm, cells x genes, float32.
+    perturbed
+        Values of the perturbed arm, cells x genes, float32.
+    targets
+        Indices of the genes that were intervened on.
+    attributes
+        What is known about the pair (mechanism, intervention, kind, sizes, seed ...), for tables.
+    graph
+        The true causal graph, genes x genes, ``graph[i, j]`` true for an edge i -> j; None if unknown.
+    """
+
+    control: np.ndarray
+    perturbed: np.ndarray
+    targets: np.ndarray
+    attributes: dict[str, str | int | float] = field(default_factory=dict)
+    graph: np.ndarray | None = None

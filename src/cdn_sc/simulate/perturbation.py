@@ -1,0 +1,97 @@
+"""Kinds of perturbation of a simulated screen, and what each does to the cells."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdn_sc.simulate.regulation import RegulatoryNetwork
+
+KINDS = ("knockdown", "activation", "knockout", "activity")
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One group of a screen.
+
+    Parameters
+    ----------
+    kind
+        ``knockdown``: the targets' transcription falls to 5-40%. ``activation``: it rises 2-10 fold.
+        ``activity``: an inhibitor; the transcript does not move, 70-100% of the effect on the regulated
+        genes is lost. ``knockout``: as activity, with a moderate drop of the transcript (nonsense-mediated
+        decay), to 30-95%.
+    targets
+        Indices of the genes hit.
+    strength
+        Per target: log fold change of transcription, natural log.
+    activity_lost
+        Per target: share of the effect on regulated genes that is lost, in [0, 1].
+    penetrance
+        Share of the group's cells that respond at all.
+    n_cells
+        Cells of the group.
+    """
+
+    kind: str
+    targets: np.ndarray
+    strength: np.ndarray
+    activity_lost: np.ndarray
+    penetrance: float
+    n_cells: int
+
+
+def draw_perturbation(
+    kind: str, targets: np.ndarray, n_cells: int, rng: np.random.Generator, *, penetrance: float | None = None
+) -> Perturbation:
+    """Draw the strengths of a perturbation of the given kind, see :class:`Perturbation`.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is none of ``KINDS``.
+    """
+    n = len(targets)
+    lost = np.zeros(n)
+    if kind == "knockdown":
+        strength = np.log(rng.uniform(0.05, 0.4, n))
+    elif kind == "activation":
+        strength = np.log(rng.uniform(2.0, 10.0, n))
+    elif kind == "knockout":
+        strength, lost = np.log(rng.uniform(0.3, 0.95, n)), rng.uniform(0.8, 1.0, n)
+    elif kind == "activity":
+        strength, lost = np.zeros(n), rng.uniform(0.7, 1.0, n)
+    else:
+        raise ValueError(f"unknown kind of perturbation {kind!r}; known: {', '.join(KINDS)}")
+    if penetrance is None:
+        penetrance = float(rng.uniform(0.6, 1.0))
+    return Perturbation(kind, np.asarray(targets), strength, lost, penetrance, n_cells)
+
+
+def choose_targets(
+    network: RegulatoryNetwork, kind: str, n_targets: int, eligible: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Choose genes to hit among the eligible: regulators wherever the effect runs through regulation.
+
+    Parameters
+    ----------
+    network
+        The network; regulators of more genes are chosen more often.
+    kind
+        Kind of perturbation. For ``activity`` and ``knockout`` a target must regulate at least three
+        genes where the network has such genes, since otherwise nothing could show.
+    n_targets
+        How many.
+    eligible
+        Boolean per gene.
+    rng
+        Source of randomness.
+    """
+    degree = network.out_degree()
+    if kind in ("activity", "knockout"):
+        weight = eligible * np.where(degree >= 3, np.sqrt(degree), 0.0)
+        if np.count_nonzero(weight) < n_targets:
+            weight = eligible * (degree + 1e-3)
+    else:
+        weight = eligible * (1.0 + (degree > 0))
+    n_targets = min(n_targets, int(np.count_nonzero(weight)))
+    return rng.choice(network.n_genes, n_targets, replace=False, p=weight / weight.sum())

@@ -1,0 +1,242 @@
+"""Simulated single-cell perturbation screens, as pairs for training and as AnnData for users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cdn_sc.simulate.counts import draw_technical, log_normalise, simulate_counts
+from cdn_sc.simulate.pair import Pair
+from cdn_sc.simulate.perturbation import KINDS, Perturbation, choose_targets, draw_perturbation
+from cdn_sc.simulate.regulation import draw_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# a gene that is hardly ever seen cannot be told apart by anything
+MIN_TARGET_MEAN = 0.03
+N_TARGETS_WEIGHTS = (0.75, 0.15, 0.10)
+
+
+def screen_pairs(
+    rng: np.random.Generator,
+    *,
+    n_genes: int,
+    n_groups: int,
+    n_control: int,
+    n_perturbed: tuple[int, int] = (20, 500),
+    kinds: Mapping[str, float] | None = None,
+    n_targets: Sequence[float] = N_TARGETS_WEIGHTS,
+    strength: float | None = None,
+    hidden_share: float | None = None,
+) -> list[Pair]:
+    """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
+
+    Parameters
+    ----------
+    rng
+        Source of all randomness.
+    n_genes
+        Measured genes.
+    n_groups
+        Perturbed groups; all pairs share one array of control values.
+    n_control
+        Control cells.
+    n_perturbed
+        Smallest and largest number of perturbed cells, drawn log-uniformly per group.
+    kinds
+        Kind of perturbation to relative frequency; all of ``KINDS`` alike when None.
+    n_targets
+        Relative frequencies of one, two, three ... targets.
+    strength
+        Mean weight of a regulatory edge, see :func:`cdn_sc.simulate.regulation.draw_network`.
+    hidden_share
+        Genes that take part without being measured, as a share of `n_genes`; drawn from [0, 0.5] when
+        None.
+
+    Returns
+    -------
+    One :class:`~cdn_sc.simulate.Pair` a group, with ``attributes`` ``kind``, ``genes``, ``control_cells``,
+    ``perturbed_cells`` and ``targets``.
+    """
+    kinds = dict.fromkeys(KINDS, 1.0) if kinds is None else kinds
+    share = float(rng.uniform(0.0, 0.5)) if hidden_share is None else hidden_share
+    n_total = n_genes + round(share * n_genes)
+    network = draw_network(n_total, rng, strength=strength)
+    # typical panels leave out what is hardly expressed
+    order = np.argsort(-network.baseline + rng.gumbel(0.0, 1.0, n_total))
+    measured = np.sort(order[:n_genes])
+    eligible = np.zeros(n_total, dtype=bool)
+    eligible[measured] = network.baseline[measured] > np.log(MIN_TARGET_MEAN)
+    eligible[measured[np.argsort(-network.baseline[measured])[:5]]] = True
+
+    names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
+    count_weights = np.asarray(n_targets, dtype=float)
+    perturbations: list[Perturbation] = []
+    for _ in range(n_groups):
+        kind = str(rng.choice(names, p=weights / weights.sum()))
+        n = 1 + int(rng.choice(count_weights.size, p=count_weights / count_weights.sum()))
+        low, high = np.log(n_perturbed[0]), np.log(n_perturbed[1])
+        cells = round(float(np.exp(rng.uniform(low, high))))
+        targets = choose_targets(network, kind, n, eligible, rng)
+        perturbations.append(draw_perturbation(kind, targets, cells, rng))
+    screen_counts = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
+
+    counts = screen_counts.counts[:, measured]
+    by_panel = rng.random() < 0.5
+    totals = counts.sum(axis=1) if by_panel else 1e3 * screen_counts.depth
+    scale = 1.0 if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.3), np.log(20.0))))
+    values = log_normalise(counts, totals, scale)
+    column = np.full(n_total, -1)
+    column[measured] = np.arange(n_genes)
+    graph = network.graph()[np.ix_(measured, measured)]
+    control = np.ascontiguousarray(values[:n_control])
+    return [
+        Pair(
+            control,
+            values[screen_counts.group == index],
+            column[perturbation.targets],
+            {
+                "kind": perturbation.kind,
+                "genes": n_genes,
+                "control_cells": n_control,
+                "perturbed_cells": perturbation.n_cells,
+                "n_targets": len(perturbation.targets),
+            },
+            graph,
+        )
+        for index, perturbation in enumerate(perturbations)
+    ]
+
+
+def screen(
+    n_genes: int = 200,
+    n_groups: int | Mapping[str, int] = 8,
+    *,
+    n_control: int = 1000,
+    n_perturbed: int | tuple[int, int] = 150,
+    n_targets: Sequence[float] = (1.0,),
+    strength: float | None = None,
+    penetrance: float | None = None,
+    n_inactive: int = 0,
+    seed: int = 0,
+) -> AnnData:
+    """Simulate a single-cell perturbation screen with known targets.
+
+    A random regulatory network with hubs, feedback and latent programmes gives each cell its log rates;
+    depth, batches and a negative binomial give counts. See the page "Simulation" of the documentation for
+    how realistic it is.
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes, at least 24.
+    n_groups
+        Number of perturbed groups, kinds in turn, or a mapping of kind to number of groups. Kinds:
+        ``knockdown``, ``activation``, ``knockout``, ``activity``.
+    n_control
+        Number of control cells.
+    n_perturbed
+        Cells of each perturbed group, or the smallest and largest number.
+    n_targets
+        Relative frequencies of one, two, three ... targets in a group.
+    strength
+        Mean weight of a regulatory edge, in natural-log units per unit of response; drawn when None.
+    penetrance
+        Share of a group's cells that respond; drawn from [0.6, 1] per group when None.
+    n_inactive
+        Further groups whose guide does nothing (``kind`` "inactive", no target).
+    seed
+        The same seed gives the same screen.
+
+    Returns
+    -------
+    AnnData with raw counts in ``X`` (CSR, float32), cells x genes, and
+
+    `obs["perturbation"]` : categorical
+        ``"control"`` or the group's name, the targets joined by ``+`` and its kind in brackets.
+    `obs["kind"]`, `obs["batch"]`, `obs["responds"]`, `obs["depth"]`
+        Kind of the group, batch, whether the cell responds, relative sequencing depth.
+    `uns["targets"]` : dict
+        Group name -> list of target genes (an array of names).
+    `uns["network"]` : dict
+        Arrays ``regulator``, ``gene`` (names) and ``weight`` of the true regulatory edges.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown or a size is too small.
+    """
+    if n_genes < 24:
+        raise ValueError(f"n_genes is {n_genes}; a screen needs at least 24 genes")
+    if n_control < 2:
+        raise ValueError(f"n_control is {n_control}; at least 2 control cells are needed")
+    if isinstance(n_groups, Mapping):
+        plan = [kind for kind, number in n_groups.items() for _ in range(number)]
+    else:
+        plan = [KINDS[i % len(KINDS)] for i in range(n_groups)]
+    cell_range = (n_perturbed, n_perturbed) if isinstance(n_perturbed, int) else n_perturbed
+    if min(cell_range) < 2:
+        raise ValueError(f"n_perturbed is {n_perturbed}; at least 2 cells a group are needed")
+
+    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
+    network = draw_network(n_genes, rng, strength=strength)
+    eligible = network.baseline > np.log(MIN_TARGET_MEAN)
+    frequencies = np.asarray(n_targets, dtype=float)
+    perturbations, used = [], np.zeros(n_genes, dtype=bool)
+    for kind in plan:
+        n = 1 + int(rng.choice(frequencies.size, p=frequencies / frequencies.sum()))
+        free = eligible & ~used if np.count_nonzero(eligible & ~used) >= n else eligible
+        targets = choose_targets(network, kind, n, free, rng)
+        used[targets] = True
+        cells = int(rng.integers(cell_range[0], cell_range[1] + 1))
+        perturbations.append(draw_perturbation(kind, targets, cells, rng, penetrance=penetrance))
+    nothing = np.zeros(0)
+    for _ in range(n_inactive):
+        cells = int(rng.integers(cell_range[0], cell_range[1] + 1))
+        perturbations.append(Perturbation("inactive", nothing.astype(int), nothing, nothing, 0.0, cells))
+    simulated = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
+    return _to_anndata(simulated, network, perturbations)
+
+
+def _to_anndata(simulated, network, perturbations) -> AnnData:  # type: ignore[no-untyped-def]
+    import anndata
+    import pandas as pd
+    from scipy import sparse
+
+    width = len(str(network.n_genes))
+    genes = np.array([f"gene_{i:0{width}d}" for i in range(1, network.n_genes + 1)])
+    names: list[str] = []
+    for perturbation in perturbations:
+        label = "+".join(genes[perturbation.targets]) or "no_target"
+        name = f"{label} ({perturbation.kind})"
+        repeats = sum(other == name or other.startswith(f"{name} #") for other in names)
+        names.append(f"{name} #{repeats + 1}" if repeats else name)
+    labels = np.array([*names, "control"])[simulated.group]
+    kinds = np.array([*(p.kind for p in perturbations), "control"])[simulated.group]
+    obs = pd.DataFrame(
+        {
+            "perturbation": pd.Categorical(labels, categories=["control", *names]),
+            "kind": pd.Categorical(kinds),
+            "batch": pd.Categorical([f"batch_{b + 1}" for b in simulated.batch]),
+            "responds": simulated.responds,
+            "depth": simulated.depth,
+        },
+        index=[f"cell_{i}" for i in range(1, simulated.group.size + 1)],
+    )
+    rows, columns = network.weights.nonzero()
+    return anndata.AnnData(
+        sparse.csr_matrix(simulated.counts),
+        obs=obs,
+        var=pd.DataFrame(index=genes),
+        uns={
+            "targets": {n: genes[p.targets] for n, p in zip(names, perturbations, strict=True) if p.targets.size},
+            "network": {
+                "regulator": genes[network.regulators[columns]],
+                "gene": genes[rows],
+                "weight": network.weights[rows, columns],
+            },
+        },
+    )

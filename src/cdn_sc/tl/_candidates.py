@@ -1,0 +1,130 @@
+"""Mean and variance of an arm, its change against control, and which genes are candidates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.tl._expression import Expression, is_sparse
+
+# As scanpy.tl.rank_genes_groups, so that the same genes get the same log fold change.
+_PSEUDO_MEAN = 1e-9
+_GENES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class ArmStatistics:
+    """Of the cells of one arm, for every gene: mean, variance (n - 1) and whether it varies at all."""
+
+    n_cells: int
+    mean: np.ndarray
+    variance: np.ndarray
+    varies: np.ndarray
+
+
+def arm_statistics(rows: Any) -> ArmStatistics:
+    """Return the statistics of an arm from its rows (cells x genes, sparse or dense)."""
+    n_cells, n_genes = rows.shape
+    total, squares, varies = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, bool)
+    if is_sparse(rows):
+        columns = rows.astype(np.float64).tocsc()
+        total[:] = np.asarray(columns.sum(axis=0)).ravel()
+        squares[:] = np.asarray(columns.multiply(columns).sum(axis=0)).ravel()
+        # Least and largest value, not the variance, tell exactly whether a gene is constant.
+        lowest, highest = (extreme(axis=0).toarray().ravel() for extreme in (columns.min, columns.max))
+        varies[:] = highest > lowest
+        mean = total / n_cells
+        variance = np.maximum(squares - n_cells * mean**2, 0) / max(n_cells - 1, 1)
+    else:
+        mean, variance = total, squares
+        for start in range(0, n_genes, _GENES_AT_ONCE):
+            block = slice(start, start + _GENES_AT_ONCE)
+            values = np.asarray(rows[:, block], dtype=np.float64)
+            mean[block] = values.mean(axis=0)
+            variance[block] = values.var(axis=0) * n_cells / max(n_cells - 1, 1)
+            varies[block] = values.max(axis=0) > values.min(axis=0)
+    return ArmStatistics(n_cells, mean, np.where(varies, variance, 0.0), varies)
+
+
+def welch_t(control: ArmStatistics, perturbed: ArmStatistics) -> np.ndarray:
+    """Return Welch's t of each gene, perturbed against control; 0 where the gene varies in neither arm."""
+    error = np.sqrt(control.variance / control.n_cells + perturbed.variance / perturbed.n_cells)
+    difference = perturbed.mean - control.mean
+    return np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
+
+
+def log_fold_change(control: ArmStatistics, perturbed: ArmStatistics, *, logarithmic: bool) -> np.ndarray:
+    """Return the log2 fold change of each gene, perturbed against control.
+
+    On log1p data as :func:`scanpy.tl.rank_genes_groups` defines it, from the means m of the log
+    values: log2((exp(m1) - 1 + 1e-9) / (exp(m0) - 1 + 1e-9)). On other data the difference of means.
+    """
+    if not logarithmic:
+        return perturbed.mean - control.mean
+    ratio = (np.expm1(perturbed.mean) + _PSEUDO_MEAN) / (np.expm1(control.mean) + _PSEUDO_MEAN)
+    return np.log2(ratio)
+
+
+def candidate_genes(
+    control: ArmStatistics, perturbed: ArmStatistics, *, n_genes: int | None, mask: np.ndarray | None
+) -> np.ndarray:
+    """Return the positions of the candidate genes of a group, increasing.
+
+    Parameters
+    ----------
+    control
+        Statistics of the control cells.
+    perturbed
+        Statistics of the group's cells.
+    n_genes
+        How many genes at most: those with the largest absolute Welch t. `None`: no limit.
+    mask
+        Genes of the user's choice, in place of the choice by t; `n_genes` does not apply to them.
+
+    Returns
+    -------
+    Positions of genes that vary in at least one of the arms; none if there are none.
+    """
+    allowed = control.varies | perturbed.varies
+    if mask is not None:
+        return np.flatnonzero(allowed & mask)
+    genes = np.flatnonzero(allowed)
+    if n_genes is None or len(genes) <= n_genes:
+        return genes
+    strength = np.abs(welch_t(control, perturbed)[genes])
+    return np.sort(genes[np.argsort(-strength, kind="stable")[:n_genes]])
+
+
+def resolve_mask(mask_var: str | np.ndarray | None, expression: Expression) -> np.ndarray | None:
+    """Return the user's mask of genes as a boolean array, or None if there is none."""
+    if mask_var is None:
+        return None
+    values: Any = mask_var
+    if isinstance(mask_var, str):
+        if mask_var not in expression.var:
+            raise MissingNameError(
+                f"var has no column {mask_var!r} (mask_var). {did_you_mean(mask_var, expression.var.columns)}"
+            )
+        values = expression.var[mask_var]
+    what = f"mask_var ({mask_var!r})" if isinstance(mask_var, str) else "mask_var"
+    if (
+        isinstance(values, pd.Series)
+        and isinstance(mask_var, pd.Series)
+        and not values.index.equals(expression.var_names)
+    ):
+        raise InputError(
+            f"{what} is a Series with an index other than the names of the genes in {expression.name}."
+        )
+    mask = np.asarray(values)
+    if mask.dtype != bool:
+        raise InputError(f"{what} is of type {mask.dtype}, and booleans are wanted: one per gene.")
+    if mask.shape != (expression.shape[1],):
+        raise InputError(
+            f"{what} has shape {mask.shape}, but {expression.name} has {expression.shape[1]} genes: one "
+            "boolean per gene is wanted."
+        )
+    if not mask.any():
+        raise InputError(f"{what} selects no gene.")
+    return mask

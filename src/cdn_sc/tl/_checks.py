@@ -1,0 +1,160 @@
+"""Checks of the values: finite, of the right type, not counts, and on which scale."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from anndata import AnnData
+
+from cdn_sc.errors import InputError
+from cdn_sc.tl._expression import Expression, is_sparse
+
+_ROWS_AT_ONCE = 4096
+# log1p of anything that a sequencer counts stays far below this; expm1 of it does not overflow.
+_LARGEST_LOG_VALUE = 30.0
+
+_FIX_COUNTS = "sc.pp.normalize_total(adata)\nsc.pp.log1p(adata)"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over the values of the cells in use found."""
+
+    minimum: float
+    maximum: float
+    all_integers: bool
+    standardised: bool
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether log fold changes can be had by undoing log1p."""
+        return self.minimum >= 0 and self.maximum <= _LARGEST_LOG_VALUE
+
+
+def check_shape(adata: AnnData, expression: Expression) -> None:
+    """Raise if there are no cells or genes, or if their names repeat."""
+    n_cells, n_genes = expression.shape
+    if n_cells == 0 or n_genes == 0:
+        raise InputError(f"{expression.name} is empty: it has {n_cells} cells and {n_genes} genes.")
+    for names, what, fix in (
+        (adata.obs_names, "adata.obs_names", "adata.obs_names_make_unique()"),
+        (
+            expression.var_names,
+            f"{expression.name.removesuffix('.X')}.var_names",
+            "adata.var_names_make_unique()",
+        ),
+    ):
+        if not names.is_unique:
+            repeated = names[names.duplicated()].unique()
+            raise InputError(
+                f"{what} has names that repeat ({len(repeated)}, the first is {str(repeated[0])!r}). "
+                f"Make them unique, for example with {fix}."
+            )
+
+
+def check_type(expression: Expression, *, allow_counts: bool) -> None:
+    """Raise if the values are of a type that log-normalised expression does not have."""
+    kind = expression.dtype.kind
+    if kind in "iub" and not allow_counts:
+        raise InputError(
+            f"{expression.name} is of type {expression.dtype}: these look like counts, and log-normalised "
+            f"floats are wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True if it is meant so."
+        )
+    if kind not in "iubf":
+        raise InputError(
+            f"{expression.name} is of type {expression.dtype}, and floats are wanted: convert it with "
+            "adata.X = adata.X.astype('float32')."
+        )
+
+
+def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, allow_counts: bool) -> Scan:
+    """Go once over the values of the cells in use, and raise or warn about what is wrong with them.
+
+    Parameters
+    ----------
+    adata
+        The object, for the hints it holds that its values were scaled.
+    expression
+        The values.
+    cells
+        Row numbers of all cells of the control and of the groups, increasing.
+    allow_counts
+        Whether whole numbers are welcome.
+
+    Returns
+    -------
+    What was found.
+    """
+    scan = _scan(expression, cells)
+    if scan.all_integers and scan.minimum >= 0 and scan.maximum > 0 and not allow_counts:
+        raise InputError(
+            f"{expression.name} holds whole numbers only (up to {scan.maximum:g}): these look like counts, "
+            f"and log-normalised expression is wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True "
+            "if it is meant so."
+        )
+    if scan.minimum < 0:
+        scaled = "log1p" in adata.uns or {"mean", "std"} <= set(expression.var.columns) or scan.standardised
+        if scaled:
+            warnings.warn(
+                f"{expression.name} has negative values (down to {scan.minimum:g}) and looks like scaled "
+                "or centred expression. The models were made for log-normalised expression without scaling: "
+                "name it in layer= or use_raw= if you have it. Log fold changes are differences of means.",
+                stacklevel=4,
+            )
+    elif scan.maximum > _LARGEST_LOG_VALUE:
+        warnings.warn(
+            f"{expression.name} has values up to {scan.maximum:g}, which do not look logarithmic "
+            "(sc.pp.log1p). Log fold changes are differences of means.",
+            stacklevel=4,
+        )
+    return scan
+
+
+def _scan(expression: Expression, cells: np.ndarray) -> Scan:
+    n_genes = expression.shape[1]
+    minimum, maximum, all_integers = np.inf, -np.inf, True
+    total, squares, n_summed = np.zeros(n_genes), np.zeros(n_genes), 0
+    for start in range(0, len(cells), _ROWS_AT_ONCE):
+        chunk_cells = cells[start : start + _ROWS_AT_ONCE]
+        chunk = expression.rows(chunk_cells)
+        if is_sparse(chunk):
+            values = chunk.data
+            has_zeros = chunk.nnz < chunk.shape[0] * chunk.shape[1]
+        else:
+            values, has_zeros = chunk, False
+        ends = [0.0] * has_zeros + ([values.min(), values.max()] if values.size else [])
+        low, high = float(np.min(ends)), float(np.max(ends))
+        if not (np.isfinite(low) and np.isfinite(high)):
+            _raise_not_finite(expression, chunk, chunk_cells)
+        minimum, maximum = min(minimum, low), max(maximum, high)
+        if all_integers:
+            all_integers = bool((values == np.floor(values)).all())
+        if minimum < 0:
+            n_summed += len(chunk_cells)
+            total += np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
+            squared = chunk.multiply(chunk) if is_sparse(chunk) else np.square(chunk)
+            squares += np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel()
+    return Scan(minimum, maximum, all_integers, _standardised(total, squares, max(n_summed, 1)))
+
+
+def _standardised(total: np.ndarray, squares: np.ndarray, n_cells: int) -> bool:
+    """Return whether most genes have a mean near 0 and a standard deviation near 1."""
+    mean = total / n_cells
+    deviation = np.sqrt(np.maximum(squares / n_cells - mean**2, 0))
+    return bool(np.mean((np.abs(mean) < 0.2) & (deviation > 0.7) & (deviation < 1.2)) > 0.5)
+
+
+def _raise_not_finite(expression: Expression, chunk: Any, cells: np.ndarray) -> NoReturn:
+    values = chunk.tocoo() if is_sparse(chunk) else chunk
+    if is_sparse(chunk):
+        bad = ~np.isfinite(values.data)
+        rows, columns, found = values.row[bad], values.col[bad], values.data[bad]
+    else:
+        rows, columns = np.nonzero(~np.isfinite(values))
+        found = values[rows, columns]
+    raise InputError(
+        f"{expression.name} holds NaN or infinite values ({len(found)} or more; one is {found[0]} in row "
+        f"{cells[rows[0]]}, gene {str(expression.var_names[columns[0]])!r}). Remove those cells or genes, or "
+        "set the values."
+    )

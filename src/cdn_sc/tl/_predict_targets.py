@@ -1,0 +1,319 @@
+"""`cdn_sc.tl.predict_targets`: the main job."""
+
+import time
+import warnings
+from collections.abc import Iterable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from cdn_sc._device import resolve_device
+from cdn_sc._logging import logger
+from cdn_sc.errors import InputError
+from cdn_sc.settings import is_number_of_jobs, settings
+from cdn_sc.tl._candidates import resolve_mask
+from cdn_sc.tl._checks import check_shape, check_type, scan_values
+from cdn_sc.tl._expression import Expression
+from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._randomness import resolve_seed
+from cdn_sc.tl._result import assemble_table, skipped_table
+from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads, score_groups
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cdn_sc.predictors import Predictor
+
+_ESTIMATORS = ("fci", "causal-learn")
+
+
+def predict_targets(
+    adata: AnnData,
+    groupby: str,
+    control: str | Iterable[str],
+    *,
+    groups: str | Iterable[str] = "all",
+    model: "str | PathLike[str] | nn.Module" = "default",
+    kind: str | None = None,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: str | np.ndarray | None = None,
+    n_genes: int | None = 1000,
+    n_subsets: int = 50,
+    estimator: str = "fci",
+    min_cells: int = 10,
+    key_added: str = "cdn_targets",
+    device: str = "auto",
+    n_jobs: int | None = None,
+    rng: int | np.random.Generator | None = 0,
+    progress: bool | None = None,
+    allow_counts: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    """Rank the genes of each group of cells by how likely they are what its perturbation acted on.
+
+    Each group is compared with the control cells: its candidate genes are scored by a network that
+    sees both sets of cells (*Identifying biological perturbation targets through causal differential
+    networks*, Wu et al., ICML 2025, section 3).
+
+    The values are log-normalised expression (:func:`scanpy.pp.normalize_total`, then
+    :func:`scanpy.pp.log1p`), dense, sparse or backed by a file; only the cells and genes of one
+    comparison at a time are made dense. Data with negative values, other than expression, are
+    welcome too.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, with control and perturbed cells.
+    groupby
+        Column of `adata.obs` that says which perturbation a cell had. Cells without a label and
+        categories without cells are left out.
+    control
+        Label of the control cells, or a list of labels, in that column. All other labels are
+        groups; a label such as `A+B` is one group.
+    groups
+        Labels of the groups to score, or `all`.
+    model
+        Name of a model (see `cdn_sc.models.available`), path of a file of weights, or a network.
+    kind
+        What the perturbations do, if you know it, for models that can be told: `knockdown`,
+        `activation`, `knockout` or `activity`.
+    layer
+        Layer with the values, in place of `adata.X`.
+    use_raw
+        Whether to take the values from `adata.raw`.
+    mask_var
+        Genes to score, in place of the choice by `n_genes`: a boolean column of `var` (that of
+        `adata.raw` with `use_raw`), or an array of booleans, one per gene.
+    n_genes
+        How many candidate genes a group has at most: of the genes that vary in its cells or in the
+        control cells, those with the largest absolute Welch t (from each gene's means and variances
+        in the two sets of cells). `None`: all. A gene that is silent in the group alone stays a
+        candidate; a gene that is constant in both has no score.
+    n_subsets
+        How many subsets of 5 genes a local graph is made of, per set of cells, for models that use
+        graphs.
+    estimator
+        What makes the local graphs: `fci` (compiled, fast) or `causal-learn`.
+    min_cells
+        How many cells the control and a group need at least. Smaller groups are skipped.
+    key_added
+        Key of `adata.uns` under which the result is written.
+    device
+        `auto` (that of `cdn_sc.settings`, or a GPU when there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+    n_jobs
+        How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
+        `cdn_sc.settings`.
+    rng
+        Seed. Each group draws from a stream of its own, made from the seed and the group's name, so
+        that its result depends neither on the other groups, nor on their order, nor on `n_jobs`. Of
+        a :class:`numpy.random.Generator` a seed is drawn, which advances it; `None` draws a fresh
+        one. The seed is kept in the result.
+    progress
+        Whether to show a progress bar; `None` shows one from verbosity `info` on.
+    allow_counts
+        Whether to take whole numbers as they are. Otherwise they are refused, since they are nearly
+        always counts that were not normalised.
+    copy
+        Whether to write into a copy of `adata` and return it.
+
+    Returns
+    -------
+    Returns `None` if `copy=False`, else an :class:`~anndata.AnnData`. Sets the following fields:
+
+    `adata.uns[key_added]['table']` : :class:`pandas.DataFrame`
+        One row per group and candidate gene, sorted by group and rank: `group` (categorical),
+        `gene` (categorical), `rank` (int32, 1 is best), `score` (float32, sigmoid of the network's
+        output), `logfoldchange` (float32; log2 of the ratio of means as
+        :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values are
+        negative or not logarithmic), and further columns of the model.
+    `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
+        Groups that could not be scored: `group` (str), `reason` (str).
+    `adata.uns[key_added]['params']` : dict
+        `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
+        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`,
+        `n_subsets`, `estimator`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands for what was
+        not given, and -1 for `n_genes=None`.
+
+    Raises
+    ------
+    MissingNameError
+        (A :class:`KeyError`.) No such column, label, layer or model.
+    InputError
+        (A :class:`ValueError`.) The values or an argument cannot be used. `adata` is unchanged
+        after any error.
+    DeviceError
+        (A :class:`RuntimeError`.) The device is not there, or has too little memory.
+
+    Warns
+    -----
+    UserWarning
+        Once, if groups were skipped; once, if the values look scaled or not logarithmic.
+
+    Examples
+    --------
+    >>> import cdn_sc
+    >>> adata = cdn_sc.simulate.screen(rng=0)  # doctest: +SKIP
+    >>> cdn_sc.tl.predict_targets(adata, groupby="perturbation", control="control")  # doctest: +SKIP
+    >>> cdn_sc.get.predicted_targets_df(adata, group="gene_3").head()  # doctest: +SKIP
+    """
+    from cdn_sc import predictors
+
+    started = time.perf_counter()
+    _check_arguments(adata, n_genes, n_subsets, estimator, min_cells, key_added, n_jobs, copy)
+    seed = resolve_seed(rng)
+    expression = Expression(adata, layer=layer, use_raw=use_raw)
+    check_shape(adata, expression)
+    control = control if isinstance(control, str) or not isinstance(control, Iterable) else list(control)
+    groups = groups if isinstance(groups, str) or not isinstance(groups, Iterable) else list(groups)
+    arms = split_into_arms(adata, groupby, control, groups)
+    if len(arms.control) < min_cells:
+        raise InputError(
+            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
+        )
+    mask = resolve_mask(mask_var, expression)
+    check_type(expression, allow_counts=allow_counts)
+    resolved_device = resolve_device(device)
+    predictor = predictors.load_predictor(model, device=resolved_device)
+    _check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    scan = scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
+
+    logger.info(
+        "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
+        "model %s %s on %s.",
+        len(arms.groups),
+        expression.shape[0],
+        len(arms.control),
+        arms.n_unlabelled,
+        expression.shape[1],
+        predictor.name,
+        predictor.version,
+        resolved_device,
+    )
+    options = ScoringOptions(
+        kind=kind,
+        n_genes=n_genes,
+        mask=mask,
+        n_subsets=n_subsets,
+        estimator=estimator,
+        min_cells=min_cells,
+        seed=seed,
+        logarithmic=scan.logarithmic,
+    )
+    results, skipped = score_groups(
+        Scorer(expression, arms.control, predictor, options).score,
+        arms.groups,
+        n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
+        progress=settings.show_progress if progress is None else progress,
+    )
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} of {len(arms.groups)} groups could not be scored: {list_skipped(skipped)}. All "
+            f"are listed in adata.uns[{key_added!r}]['skipped'].",
+            stacklevel=2,
+        )
+    result = {
+        "params": {
+            "groupby": groupby,
+            "control": control if isinstance(control, str) else _plain(control),
+            "groups": groups if isinstance(groups, str) else _plain(groups),
+            **_model_params(predictor),
+            "kind": kind or "",
+            "layer": layer or "",
+            "use_raw": bool(use_raw),
+            "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
+            "n_genes": -1 if n_genes is None else int(n_genes),
+            "n_subsets": int(n_subsets),
+            "estimator": estimator,
+            "min_cells": int(min_cells),
+            "seed": seed,
+            "version": _version(),
+        },
+        "table": assemble_table(results, expression.var_names),
+        "skipped": skipped_table(skipped),
+    }
+    if copy:
+        adata = adata.copy()
+    adata.uns[key_added] = result
+    logger.info(
+        "Scored %d groups in %.1f s: the result is in adata.uns[%r], see cdn_sc.get.predicted_targets_df.",
+        len(results),
+        time.perf_counter() - started,
+        key_added,
+    )
+    return adata if copy else None
+
+
+def _check_arguments(
+    adata: AnnData,
+    n_genes: int | None,
+    n_subsets: int,
+    estimator: str,
+    min_cells: int,
+    key_added: str,
+    n_jobs: int | None,
+    copy: bool,
+) -> None:
+    if not isinstance(adata, AnnData):
+        raise InputError(f"adata is a {type(adata).__name__}, and an AnnData is wanted.")
+    if adata.isbacked and adata.is_view:
+        raise InputError(
+            "adata is a view of a backed object, to which no result can be added: take adata.to_memory(), or "
+            "the whole backed object with groups=[...]."
+        )
+    if adata.isbacked and copy:
+        raise InputError("copy=True cannot copy a backed adata: take adata.to_memory() first, or copy=False.")
+    for name, value, least in (
+        ("n_genes", n_genes, 1),
+        ("n_subsets", n_subsets, 1),
+        ("min_cells", min_cells, 2),
+    ):
+        if name == "n_genes" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"{name} is a whole number of at least {least}, not {value!r}.")
+    if estimator not in _ESTIMATORS:
+        raise InputError(f"estimator is one of {', '.join(map(repr, _ESTIMATORS))}, not {estimator!r}.")
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        raise InputError(
+            f"key_added is a str without '/' (h5ad files cannot hold such keys), not {key_added!r}."
+        )
+    if n_jobs is not None and not is_number_of_jobs(n_jobs):
+        raise InputError(f"n_jobs is a positive whole number, -1 for all cores, or None, not {n_jobs!r}.")
+
+
+def _check_number_of_genes(
+    predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
+) -> None:
+    most = predictor.max_genes
+    if most is None:
+        return
+    if mask is not None and mask.sum() > most:
+        raise InputError(
+            f"mask_var selects {int(mask.sum())} genes, but the model {predictor.name} takes {most} at most."
+        )
+    if mask is None and min(n_all if n_genes is None else n_genes, n_all) > most:
+        raise InputError(
+            f"n_genes={n_genes}, but the model {predictor.name} takes {most} genes at most: "
+            f"pass n_genes={most}."
+        )
+
+
+def _model_params(predictor: "Predictor") -> dict[str, str]:
+    return {
+        "model": str(predictor.name),
+        "model_version": str(predictor.version),
+        "model_sha256": str(predictor.sha256),
+    }
+
+
+def _plain(labels: Any) -> str | list[str]:
+    return [str(label) for label in labels] if isinstance(labels, list) else str(labels)
+
+
+def _version() -> str:
+    from cdn_sc import __version__
+
+    return __version__

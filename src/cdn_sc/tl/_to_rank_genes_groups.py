@@ -1,0 +1,129 @@
+"""`cdn_sc.tl.to_rank_genes_groups`: the result in the layout that scanpy's own functions read."""
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+from anndata import AnnData
+
+from cdn_sc._logging import logger
+from cdn_sc.errors import InputError
+from cdn_sc.get._predicted_targets_df import result_of, select_groups
+
+# HDF5 keeps the fields of a record array in one object header of at most 64 kB.
+_HEADER_BYTES = 64 * 1024
+_BYTES_PER_FIELD = 64
+
+
+def to_rank_genes_groups(
+    adata: AnnData,
+    groups: Iterable[str] | None = None,
+    *,
+    key: str = "cdn_targets",
+    key_added: str = "rank_genes_groups",
+    copy: bool = False,
+) -> AnnData | None:
+    """Write predicted targets in the layout of :func:`scanpy.tl.rank_genes_groups`.
+
+    Then :func:`scanpy.get.rank_genes_groups_df` and :func:`scanpy.pl.rank_genes_groups_dotplot`,
+    `_matrixplot`, `_heatmap`, `_violin`, `_tracksplot` and their like show them.
+
+    Parameters
+    ----------
+    adata
+        Object with a result of :func:`~cdn_sc.tl.predict_targets`.
+    groups
+        Labels of the groups to convert; `None` converts all. That layout has one field per group,
+        and h5ad files cannot hold it for more than several hundred groups.
+    key
+        Key of `adata.uns` with the result.
+    key_added
+        Key of `adata.uns` under which to write.
+    copy
+        Whether to write into a copy of `adata` and return it.
+
+    Returns
+    -------
+    Returns `None` if `copy=False`, else an :class:`~anndata.AnnData`. Sets the following fields, the
+    arrays with one field per group, best gene first, as long as the shortest list of candidate genes
+    among the groups:
+
+    `adata.uns[key_added]['names']` : structured :class:`numpy.ndarray` (dtype `object`)
+        Genes.
+    `adata.uns[key_added]['scores']` : structured :class:`numpy.ndarray` (dtype `float32`)
+        Scores of the model, between 0 and 1.
+    `adata.uns[key_added]['logfoldchanges']` : structured :class:`numpy.ndarray` (dtype `float32`)
+        Log2 fold changes.
+    `adata.uns[key_added]['pvals']` : structured :class:`numpy.ndarray` (dtype `float64`)
+        NaN, and so is `pvals_adj`: a score has no p-value. With a `pval_cutoff`, scanpy therefore
+        keeps no gene.
+    `adata.uns[key_added]['params']` : dict
+        `groupby`, `reference`, `method` (`cdn_sc`), `use_raw`, `layer`, `corr_method`.
+
+    Raises
+    ------
+    MissingNameError
+        (A :class:`KeyError`.) No such result or group.
+    InputError
+        (A :class:`ValueError`.) `groups` is a str or an empty list.
+
+    Warns
+    -----
+    UserWarning
+        If there are more groups than an h5ad file can hold in this layout.
+    """
+    result = result_of(adata, key)
+    if isinstance(groups, str):
+        raise InputError(f"groups is a list of labels: write groups=[{groups!r}].")
+    table = result["table"]
+    names = list(table["group"].cat.categories) if groups is None else list(dict.fromkeys(map(str, groups)))
+    if not names:
+        raise InputError("groups is an empty list: name at least one label.")
+    table = select_groups(table, names, result, key)
+    per_group = dict(iter(table.groupby("group", observed=True, sort=False)))
+    length = min(len(rows) for rows in per_group.values())
+    if length < max(len(rows) for rows in per_group.values()):
+        logger.info(
+            "Each group keeps its best %d genes, as many as the group with fewest candidates has.", length
+        )
+    _warn_if_too_wide(names)
+
+    def records(values: dict[str, np.ndarray], dtype: str) -> np.recarray:
+        return np.rec.fromarrays(list(values.values()), dtype=[(name, dtype) for name in values])
+
+    def column(name: str) -> dict[str, np.ndarray]:
+        return {group: per_group[group][name].to_numpy()[:length] for group in names}
+
+    missing = {group: np.full(length, np.nan) for group in names}
+    params = result["params"]
+    control = params["control"]
+    written = {
+        "params": {
+            "groupby": str(params["groupby"]),
+            "reference": control if isinstance(control, str) else ", ".join(control),
+            "method": "cdn_sc",
+            "use_raw": bool(params["use_raw"]),
+            "layer": str(params["layer"]) or None,
+            "corr_method": "none",
+        },
+        "names": records({group: genes.astype(object) for group, genes in column("gene").items()}, "O"),
+        "scores": records(column("score"), "float32"),
+        "logfoldchanges": records(column("logfoldchange"), "float32"),
+        "pvals": records(missing, "float64"),
+        "pvals_adj": records(missing, "float64"),
+    }
+    if copy:
+        adata = adata.copy()
+    adata.uns[key_added] = written
+    return adata if copy else None
+
+
+def _warn_if_too_wide(groups: list[str]) -> None:
+    size = sum(_BYTES_PER_FIELD + len(group.encode()) for group in groups)
+    if size > _HEADER_BYTES:
+        warnings.warn(
+            f"{len(groups)} groups are more than an h5ad file can hold in this layout: name fewer in "
+            "groups=[...], or delete it before you write the file. The result that was converted has no such "
+            "limit.",
+            stacklevel=3,
+        )

@@ -1,0 +1,44 @@
+"""Losses on target logits and on the control arm's graph."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def target_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy per gene plus listwise softmax cross-entropy over the genes of a pair.
+
+    The first makes sigmoid scores comparable across pairs (model.md, section 5: the published loss), the
+    second asks that targets come first whatever the number of genes.
+
+    Parameters
+    ----------
+    logits, labels
+        B x N; labels are 1 for targets.
+    mask
+        B x N, true for genes, false for padding.
+    """
+    finite = logits.masked_fill(~mask, 0.0)
+    binary = F.binary_cross_entropy_with_logits(finite, labels, reduction="none")
+    binary = (binary * mask).sum(dim=1) / labels.sum(dim=1).clamp_min(1.0)
+    share = labels / labels.sum(dim=1, keepdim=True).clamp_min(1.0)
+    log_softmax = torch.log_softmax(logits.masked_fill(~mask, -1e4), dim=1)
+    listwise = -(share * log_softmax).sum(dim=1)
+    return (0.5 * binary + listwise).mean()
+
+
+def graph_loss(logits: Tensor, graph: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy over {no edge, i -> j, j -> i} of the gene pairs i < j.
+
+    Parameters
+    ----------
+    logits
+        B x N x N x 3, read at i < j.
+    graph
+        B x N x N, true at [i, j] for an edge i -> j.
+    mask
+        B x N, true for genes, false for padding.
+    """
+    upper = torch.ones_like(graph).triu(1).bool() & mask[:, :, None] & mask[:, None, :]
+    labels = torch.where(graph, 1, torch.where(graph.transpose(1, 2), 2, 0))
+    return F.cross_entropy(logits[upper], labels[upper])

@@ -1,0 +1,65 @@
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from cdn_sc.metrics import available_suites, evaluate, register_suite, suite
+
+
+@pytest.fixture
+def screen_file(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = ["control"] * 60 + ["a"] * 30 + ["b"] * 30 + ["multi"] * 10 + ["unmeasured"] * 10
+    counts = rng.poisson(5.0, (140, 12)).astype(np.float32)
+    counts[60:90, 3] = rng.poisson(1.0, 30)
+    adata = anndata.AnnData(
+        sparse.csr_matrix(counts),
+        obs=pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(140)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(12)]),
+        uns={"target_in_var": {"a": "g3", "b": "g5", "multi": "g1", "unmeasured": ""}},
+    )
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    return tmp_path / "screen.h5ad"
+
+
+def test_real_suite_normalises_and_keeps_measured_targets(screen_file):
+    pairs = list(suite("real", path=screen_file, kind="knockdown"))
+    assert [pair.attributes["group"] for pair in pairs] == ["a", "b"]
+    assert [pair.targets.tolist() for pair in pairs] == [[3], [5]]
+    assert pairs[0].attributes["kind"] == "knockdown"
+    assert pairs[0].control.shape == (60, 12)
+    totals = np.expm1(pairs[0].perturbed).sum(axis=1)
+    np.testing.assert_allclose(totals, totals[0], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"no cell of .* 'untreated'"):
+        next(suite("real", path=screen_file, control="untreated"))
+    with pytest.raises(ValueError, match="needs obs"):
+        next(suite("real", path=screen_file, groupby="guide"))
+
+
+def test_scm_suites():
+    pairs = list(suite("scm240", genes=10, limit=3, n_cells=50))
+    assert [pair.attributes["regime"] for pair in pairs] == [1, 2, 3]
+    assert pairs[0].perturbed.shape == (50, 10)
+    (pair,) = suite("scm_untrained", limit=1)
+    assert pair.attributes["mechanism"] == "neural_network"
+
+
+def test_registry():
+    assert {"scm240", "scm_untrained", "real"} <= set(available_suites())
+    with pytest.raises(ValueError, match=r"unknown suite 'scm24'; known: .*scm240"):
+        suite("scm24")
+    with pytest.raises(ValueError, match="a suite 'real' already"):
+        register_suite("real")(lambda: iter(()))
+
+
+@pytest.mark.parametrize(
+    ("name", "t_test", "wilcoxon"),
+    [("papalexi2021_thp1", 0.901, 0.849), ("gasperini2019_k562_igvf", 1.0, 1.0)],
+)
+def test_real_screens_as_measured_before(shared_dir, name, t_test, wilcoxon):
+    pairs = suite("real", path=shared_dir / "data" / f"{name}.h5ad")
+    summary = evaluate(pairs, progress=False, n_bootstrap=10).summary
+    means = summary.query("stratum == 'all' and metric == 'reciprocal_rank'").set_index("method")["mean"]
+    assert means["t_test"] == pytest.approx(t_test, abs=0.001)
+    assert means["wilcoxon"] == pytest.approx(wilcoxon, abs=0.06)
