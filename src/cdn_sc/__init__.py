@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from cdn_sc.settings import settings
 
 if TYPE_CHECKING:
-    from cdn_sc import datasets, get, metrics, models, pl, simulate, tl, train
+    from cdn_sc import datasets, get, metrics, models, pl, simulate, tl
 
     __version__: str
 
-_NAMESPACES = ("tl", "pl", "get", "datasets", "metrics", "simulate", "models", "train")
+_NAMESPACES = ("tl", "pl", "get", "datasets", "metrics", "simulate", "models")
 
 __all__ = [
     "__version__",
@@ -25,7 +25,6 @@ __all__ = [
     "settings",
     "simulate",
     "tl",
-    "train",
 ]
 
 

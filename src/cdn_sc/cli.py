@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import typer
 
+from cdn_sc._logging import logger
 from cdn_sc.errors import CdnScError, InputError
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped.", 130)
-    except (CdnScError, OSError) as error:
+    except (CdnScError, OSError, ValueError) as error:
+        logger.debug("The error in full:", exc_info=True)
         _fail(str(error), 1)
 
 

@@ -71,6 +71,11 @@ def test_bad_arguments(screen, predictor, monkeypatch, options, error, match):
     fails(screen, error, match, **options)
 
 
+def test_mask_of_other_genes(screen, predictor):
+    mask = pd.Series(True, index=screen.var_names[::-1])
+    fails(screen, ValueError, "index other than the names of the genes", mask_var=mask)
+
+
 def test_control_is_the_only_category(screen, predictor):
     fails(screen[screen.obs["perturbation"] == "control"].copy(), ValueError, "no group besides the control")
 

@@ -241,6 +241,28 @@ def test_groups_that_cannot_be_scored_are_skipped_with_one_warning(screen, predi
     assert skipped.to_dict("list") == {"group": ["x/y"], "reason": ["5 cells, min_cells=10"]}
 
 
+def test_a_view_gets_the_result_and_its_parent_does_not(screen, predictor):
+    view = screen[screen.obs["perturbation"] != "x/y"]
+    with pytest.warns(ad.ImplicitModificationWarning):
+        predict_targets(view, "perturbation", "control")
+    assert list(view.uns["cdn_targets"]["table"]["group"].cat.categories) == GROUPS[:3]
+    assert not screen.uns
+
+
+def test_only_one_comparison_is_dense_at_a_time(screen, predictor, monkeypatch):
+    shapes = []
+    for kind in (sparse.csr_matrix, sparse.csc_matrix):
+
+        def toarray(self, *arguments, whole=kind.toarray, **options):
+            shapes.append(self.shape)
+            return whole(self, *arguments, **options)
+
+        monkeypatch.setattr(kind, "toarray", toarray)
+    table_of(screen, n_genes=3)
+    assert shapes
+    assert set(shapes) <= {(40, 3), (20, 3)}
+
+
 def test_negative_values_are_welcome_and_scaled_ones_warn(screen, predictor):
     screen.X = screen.X.toarray() - 5
     table = table_of(screen, groups=["drug_A"])
@@ -250,8 +272,9 @@ def test_negative_values_are_welcome_and_scaled_ones_warn(screen, predictor):
     assert row["logfoldchange"] == pytest.approx(values[drug].mean() - values[control].mean(), rel=1e-5)
     sc.pp.scale(screen)
     with pytest.warns(UserWarning, match="scaled or centred") as caught:
-        table_of(screen)
+        predict_targets(screen, "perturbation", "control")
     assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 def test_values_without_logarithm_warn(screen, predictor):

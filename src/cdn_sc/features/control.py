@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdn_sc.features._rank_tests import sort_genes
+from cdn_sc.features.local_regression import LocalRegression, fit_local_regression
 
 # Shrinkage of the correlation matrix towards the identity before it is inverted. Little shrinkage
 # separates a gene from its correlated neighbours, much is robust to noise; the network weighs them.
@@ -67,6 +68,8 @@ class ControlSummary:
     correlation: np.ndarray
     precisions: tuple[Precision, ...]
     partial: np.ndarray
+    strength: np.ndarray
+    local: LocalRegression
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -84,10 +87,15 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     return mean, second * n_cells / max(n_cells - 1, 1), kurtosis, detection
 
 
+def standardise(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Centre and scale genes by given moments, float32; genes of no variance become 0."""
+    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+    return (values - mean.astype(np.float32)) * scale.astype(np.float32)
+
+
 def correlation_matrix(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Pearson correlation genes x genes in float32; genes that do not vary correlate with nothing."""
-    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-    standardised = (values - mean.astype(np.float32)) * scale.astype(np.float32)
+    standardised = standardise(values, mean, variance)
     correlation = standardised.T @ standardised / np.float32(max(values.shape[0] - 1, 1))
     np.clip(correlation, -1.0, 1.0, out=correlation)
     np.fill_diagonal(correlation, 1.0)
@@ -106,6 +114,9 @@ def summarize_control(values: np.ndarray) -> ControlSummary:
     mean, variance, kurtosis, detection = moments(values)
     correlation = correlation_matrix(values, mean, variance)
     precisions = tuple(shrunken_precision(correlation, values.shape[0], s) for s in SHRINKAGES)
+    partial = precisions[1].partial_correlation()
+    strength = np.maximum(np.abs(partial), np.abs(correlation))
+    np.fill_diagonal(strength, 0.0)
     return ControlSummary(
         n_cells=values.shape[0],
         sorted_values=sort_genes(values),
@@ -115,5 +126,7 @@ def summarize_control(values: np.ndarray) -> ControlSummary:
         detection=detection,
         correlation=correlation,
         precisions=precisions,
-        partial=precisions[1].partial_correlation(),
+        partial=partial,
+        strength=strength,
+        local=fit_local_regression(standardise(values, mean, variance), strength),
     )

@@ -10,6 +10,7 @@ from cdn_sc.features.control import (
     correlation_matrix,
     moments,
     shrunken_precision,
+    standardise,
 )
 
 # Cell numbers enter the statistics only up to these sizes, so that significance does not grow without
@@ -31,7 +32,7 @@ OTHERS_FEATURES = (
     "partial_changed", "residual_0_rank", "residual_1_rank", "residual_variance_rank",
     "correlation_projection_rank", "partial_projection_rank", "residual_projection_rank",
     "partial_kept_rank", "correlation_strength", "partial_strength", "correlation_energy",
-    "partial_energy", "predictability",
+    "partial_energy", "predictability", "local_residual", "local_variance", "local_variance_rank",
 )  # fmt: skip
 CONTEXT_FEATURES = ("log_control_cells", "log_perturbed_cells", "log_genes", "overall_change", "has_zeros")
 FEATURES = OWN_FEATURES + OTHERS_FEATURES + CONTEXT_FEATURES
@@ -183,10 +184,12 @@ def _others_features(
     error = np.sqrt(1 / m0 + 1 / m1)
     off_diagonal = control.correlation - np.eye(len(effect), dtype=np.float32)
     partial = control.partial
-    centre = control.mean.astype(np.float32)
-    scale = np.where(control.variance > 0, 1 / np.sqrt(np.maximum(control.variance, 1e-12)), 0.0)
-    deviation = (values - mean.astype(np.float32)) * scale.astype(np.float32)
-    standard_shift = np.where(scale > 0, (mean - centre) * scale, effect).astype(np.float32)
+    standardised = standardise(values, control.mean, control.variance)
+    deviation = standardised - standardised.mean(axis=0)
+    standard_shift = effect.astype(np.float32)
+    local_mean, local_variance = control.local.residual_moments(standardised)
+    local_residual = (local_mean - control.local.mean) / np.sqrt(control.local.variance) / error
+    local_ratio = np.log((local_variance + 1e-3) / (control.local.variance + 1e-3)) / (np.sqrt(2.0) * error)
 
     residual, residual_variance = [], []
     for precision in control.precisions:
@@ -246,6 +249,9 @@ def _others_features(
         "partial_strength": np.log1p(m0 * np.mean(partial**2, axis=1)),
         "correlation_energy": np.log1p(by_correlation**2 @ energy),
         "partial_energy": np.log1p(by_partial**2 @ energy),
+        "local_residual": squash(np.clip(local_residual, -50, 50)),
+        "local_variance": squash(local_ratio),
+        "local_variance_rank": rank_feature(np.abs(local_ratio)),
         "predictability": np.log(np.diag(control.precisions[1].matrix)),
     }
     pairwise = {
@@ -269,8 +275,7 @@ def _neighbourhood(
     partial = control.partial
     n_genes = partial.shape[0]
     k = min(N_NEIGHBOURS, n_genes - 1)
-    strength = np.maximum(np.abs(partial), np.abs(control.correlation - np.eye(n_genes, dtype=np.float32)))
-    neighbours = np.argpartition(-strength, k - 1, axis=1)[:, :k] if k > 0 else np.zeros((n_genes, 0), int)
+    neighbours = np.argpartition(-control.strength, k - 1, axis=1)[:, :k]
     rows = np.arange(n_genes)[:, None]
     regression = control.precisions[1].regression
     edges = np.stack(

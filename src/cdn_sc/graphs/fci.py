@@ -103,7 +103,7 @@ def _fci_batch(correlations, thresholds, undefined_independent, graphs, succeede
     answers = np.empty((everything + 1, k, k), np.int8)
     done = np.empty(1, np.int64)  # the largest size of sets that answers holds
     separating = np.empty((k, k), np.int64)
-    adjacent, arrow, tail = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
+    adjacent, arrow, tail, reach = np.empty((4, k), np.int64)
     for t in range(n_graphs):
         covariances[0] = correlations[t]
         undefined = _undefined_variables(correlations[t])
@@ -119,7 +119,7 @@ def _fci_batch(correlations, thresholds, undefined_independent, graphs, succeede
             continue
         # Without a collider there is nothing that the following steps could remove or orient.
         if _orient_colliders(adjacent, arrow, separating) and not (
-            _remove_by_possible_d_separation(adjacent, arrow, separating, tests)
+            _remove_by_possible_d_separation(adjacent, arrow, separating, reach, tests)
             and _orient(adjacent, arrow, tail, separating, tests)
         ):
             continue
@@ -224,7 +224,6 @@ def _skeleton(adjacent, separating, tests):  # type: ignore[no-untyped-def]
     """
     answers, _, _, _, by_size, first, _, _ = tests
     k = adjacent.shape[0]
-    removed = np.zeros(k, np.int64)
     for size in range(k - 1):
         largest_degree = 0
         for x in range(k):
@@ -252,27 +251,25 @@ def _skeleton(adjacent, separating, tests):  # type: ignore[no-untyped-def]
                         union = max(union, 0) | given
                 if union != _UNSEPARATED:
                     separating[x, y] = separating[y, x] = union
-                    removed[x] |= 1 << y
-                    removed[y] |= 1 << x
         for x in range(k):
-            adjacent[x] &= ~removed[x]
+            for y in range(k):
+                if separating[x, y] != _UNSEPARATED:
+                    adjacent[x] &= ~(1 << y)
     return True
 
 
 @compiled
-def _remove_by_possible_d_separation(adjacent, arrow, separating, tests):  # type: ignore[no-untyped-def]
+def _remove_by_possible_d_separation(adjacent, arrow, separating, reach, tests):  # type: ignore[no-untyped-def]
     """Remove edges whose ends are separated by a set beyond their neighbours; False where a test failed.
 
     Where edges go, the colliders are oriented anew.
     """
     k = adjacent.shape[0]
-    before = adjacent.copy()
-    reach = np.empty(k, np.int64)
     _semi_directed(adjacent, arrow, reach)
     some_removed = False
     for i in range(k):
         for j in range(i + 1, k):
-            if not before[i] >> j & 1:
+            if not adjacent[i] >> j & 1:
                 continue
             # Variant: the ends swap for i <-o j, which decides the direction the separating set is kept in.
             swap = arrow[i] >> j & 1 and not arrow[j] >> i & 1
@@ -303,19 +300,13 @@ def _remove_by_possible_d_separation(adjacent, arrow, separating, tests):  # typ
 @compiled
 def _test_candidates(x, y, candidates, adjacent, answers):  # type: ignore[no-untyped-def]
     """Test x and y given sets of two and three candidates, up to the first that separates them."""
-    others = np.empty(3, np.int64)
-    n = 0
-    for c in range(adjacent.shape[0] - 1, -1, -1):
-        if candidates >> c & 1:
-            others[n] = 1 << c
-            n += 1
-    if n < 2:
+    lowest = candidates & -candidates
+    middle = (candidates ^ lowest) & -(candidates ^ lowest)
+    highest = candidates ^ lowest ^ middle
+    if not middle:
         return _DEPENDENT, 0
-    if n == 2:
-        choices = (others[0] | others[1], 0, 0)
-    else:
-        # Variant: the first pair is never tested.
-        choices = (others[0] | others[2], others[1] | others[2], candidates)
+    # Variant: of three candidates, the first pair (the two highest) is never tested.
+    choices = (candidates ^ middle, candidates ^ highest, candidates) if highest else (candidates, 0, 0)
     for given in choices:
         if given & ~adjacent[x] and given & ~adjacent[y]:
             answer = answers[given, x, y]
@@ -405,28 +396,40 @@ def _rules_1_and_2(adjacent, arrow, tail):  # type: ignore[no-untyped-def]
             for j in range(i + 1, k):
                 if not (adjacent[b] >> i & 1 and adjacent[b] >> j & 1 and arrow[b] & (1 << i | 1 << j)):
                     continue
-                for a, c in ((i, j), (j, i)):
-                    # R1: a *-> b o-* c, a and c not adjacent, becomes b -> c.
-                    if (
-                        not adjacent[a] >> c & 1
-                        and arrow[b] >> a & 1
-                        and not (arrow[b] | tail[b]) >> c & 1
-                        and not tail[c] >> b & 1
-                    ):
-                        tail[b] |= 1 << c
-                        arrow[c] |= 1 << b
-                        changed = True
-                for a, c in ((i, j), (j, i)):
-                    # R2: a -> b *-> c or a *-> b -> c, with a *-o c, becomes a *-> c.
-                    if (
-                        (adjacent[c] & ~arrow[c] & ~tail[c]) >> a & 1
-                        and arrow[b] >> a & 1
-                        and arrow[c] >> b & 1
-                        and (tail[a] >> b & 1 or tail[b] >> c & 1)
-                    ):
-                        arrow[c] |= 1 << a
-                        changed = True
+                changed |= _rule_1(i, b, j, adjacent, arrow, tail)
+                changed |= _rule_1(j, b, i, adjacent, arrow, tail)
+                changed |= _rule_2(i, b, j, adjacent, arrow, tail)
+                changed |= _rule_2(j, b, i, adjacent, arrow, tail)
     return changed
+
+
+@compiled
+def _rule_1(a, b, c, adjacent, arrow, tail):  # type: ignore[no-untyped-def]
+    """R1: a *-> b o-* c, a and c not adjacent, becomes b -> c."""
+    applies = (
+        not adjacent[a] >> c & 1
+        and arrow[b] >> a & 1
+        and not (arrow[b] | tail[b]) >> c & 1
+        and not tail[c] >> b & 1
+    )
+    if applies:
+        tail[b] |= 1 << c
+        arrow[c] |= 1 << b
+    return applies
+
+
+@compiled
+def _rule_2(a, b, c, adjacent, arrow, tail):  # type: ignore[no-untyped-def]
+    """R2: a -> b *-> c or a *-> b -> c, with a *-o c, becomes a *-> c."""
+    applies = (
+        (adjacent[c] & ~arrow[c] & ~tail[c]) >> a & 1
+        and arrow[b] >> a & 1
+        and arrow[c] >> b & 1
+        and (tail[a] >> b & 1 or tail[b] >> c & 1)
+    )
+    if applies:
+        arrow[c] |= 1 << a
+    return applies != 0
 
 
 @compiled

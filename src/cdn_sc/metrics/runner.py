@@ -27,8 +27,8 @@ class PairPredictor(Protocol):
 
     def predict(
         self, control: np.ndarray, perturbed: np.ndarray, *, rng: np.random.Generator, kind: str | None
-    ) -> np.ndarray:
-        """Score the genes of one pair; NaN where a gene has no score."""
+    ) -> Any:
+        """Score the genes of one pair, NaN where a gene has no score: an array, or ``logits`` of the result."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,10 @@ def _score_pair(
     scored: dict[str, tuple[np.ndarray, float]] = {}
     for name, predictor in predictors.items():
         started = perf_counter()
-        scores = np.asarray(
-            predictor.predict(
-                pair.control, pair.perturbed, rng=stream(0), kind=None if kind is None else str(kind)
-            )
+        prediction = predictor.predict(
+            pair.control, pair.perturbed, rng=stream(0), kind=None if kind is None else str(kind)
         )
+        scores = np.asarray(getattr(prediction, "logits", prediction))
         if scores.shape != (n_genes,):
             raise ValueError(f"predictor {name!r} gave scores of shape {scores.shape} for {n_genes} genes")
         scored[name] = scores, perf_counter() - started

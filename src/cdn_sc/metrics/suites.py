@@ -152,3 +152,59 @@ def real_suite(
         if kind is not None:
             attributes["kind"] = kind
         yield Pair(control_cells, cells(label), adata.var_names.get_indexer([target]), attributes)
+
+
+@register_suite("screens")
+def screens_suite(
+    *,
+    seed: int = 0,
+    genes: int | tuple[int, ...] = (100, 200, 300, 500),
+    kinds: tuple[str, ...] = ("knockdown", "activation", "knockout", "activity"),
+    n_networks: int = 10,
+    n_groups: int = 8,
+    n_control: int | tuple[int, int] = (1000, 4000),
+    n_perturbed: tuple[int, int] = (20, 500),
+    n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
+    strength: float | None = None,
+) -> Iterator[Pair]:
+    """Simulated single-cell screens on networks that training never draws.
+
+    Parameters
+    ----------
+    seed
+        Which edition of the suite.
+    genes
+        Numbers of genes.
+    kinds
+        Kinds of perturbation; each has networks of its own.
+    n_networks, n_groups
+        Networks for each number of genes and kind, and groups on each.
+    n_control
+        Control cells, or the smallest and largest number.
+    n_perturbed
+        Smallest and largest number of cells in a group.
+    n_targets
+        Relative frequencies of one, two, three targets.
+    strength
+        Mean weight of a regulatory edge; drawn per network where None.
+    """
+    import numpy as np
+
+    from cdn_sc.simulate.scm import seeded_rng
+    from cdn_sc.simulate.screen import screen_pairs
+
+    low, high = (n_control, n_control) if isinstance(n_control, int) else n_control
+    for network in range(n_networks):
+        for n_genes in (genes,) if isinstance(genes, int) else genes:
+            for kind in kinds:
+                rng = seeded_rng("test", seed, "screens", n_genes, kind, network)
+                yield from screen_pairs(
+                    rng,
+                    n_genes=n_genes,
+                    n_groups=n_groups,
+                    n_control=round(float(np.exp(rng.uniform(np.log(low), np.log(high))))),
+                    n_perturbed=n_perturbed,
+                    kinds={kind: 1.0},
+                    n_targets=n_targets,
+                    strength=strength,
+                )

@@ -9,11 +9,12 @@ from torch import nn
 from cdn_sc.nn.batch import ArmBatch, CDNBatch, collate, collate_arms, draw_permutations
 from cdn_sc.nn.cdn import CDN, SEA
 from cdn_sc.nn.config import CDNConfig, SEAConfig
+from cdn_sc.nn.gene_transformer import GeneBatch, GeneTransformer, GeneTransformerConfig, collate_genes
 
 ARCHITECTURES: dict[str, tuple[type, type[nn.Module]]] = {
     "cdn": (CDNConfig, CDN),
     "sea": (SEAConfig, SEA),
-    # A new architecture is one more entry here: name, (configuration dataclass, network).
+    "gene_transformer": (GeneTransformerConfig, GeneTransformer),
 }
 
 __all__ = [
@@ -23,8 +24,12 @@ __all__ = [
     "ArmBatch",
     "CDNBatch",
     "CDNConfig",
+    "GeneBatch",
+    "GeneTransformer",
+    "GeneTransformerConfig",
     "SEAConfig",
     "collate",
     "collate_arms",
+    "collate_genes",
     "draw_permutations",
 ]

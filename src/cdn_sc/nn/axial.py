@@ -10,7 +10,7 @@ Without gradients the grid is updated in place and in chunks, so that memory bey
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -142,10 +142,15 @@ class FeedForward(nn.Module):
         return self.fc2(F.dropout(F.gelu(self.fc1(grid)), self.dropout, self.training))
 
 
-class Normalised(nn.Module):
+LayerT = TypeVar("LayerT", bound=nn.Module)
+
+
+class Normalised(nn.Module, Generic[LayerT]):
     """A layer and the layer norm before it (the names are those of the published weights)."""
 
-    def __init__(self, layer: nn.Module, channels: int) -> None:
+    layer: LayerT
+
+    def __init__(self, layer: LayerT, channels: int) -> None:
         super().__init__()
         self.layer = layer
         self.layer_norm = nn.LayerNorm(channels)
@@ -213,7 +218,7 @@ class AxialLayer(nn.Module):
 
     def _attentions(
         self, column_keys: Tensor | None, row_keys: Tensor | None
-    ) -> tuple[tuple[Normalised, Axis, Tensor | None], ...]:
+    ) -> tuple[tuple[Normalised[TiedAttention], Axis, Tensor | None], ...]:
         return (self.row_attn, "row", column_keys), (self.col_attn, "column", row_keys)
 
     def _drop(self, update: Tensor) -> Tensor:
@@ -228,7 +233,7 @@ def _chunks(grid: Tensor, dim: int) -> Iterator[slice]:
 
 
 def _attend_in_place(
-    block: Normalised, grid: Tensor, axis: Axis, queries: Tensor | None, keys: Tensor | None
+    block: Normalised[TiedAttention], grid: Tensor, axis: Axis, queries: Tensor | None, keys: Tensor | None
 ) -> None:
     """Add tied attention to a grid, a chunk of the tied axis at a time."""
     dim = 1 if axis == "row" else 2

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -81,7 +81,9 @@ class ArmBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """Copy to a device."""
-        return type(self)(**{field.name: _move(getattr(self, field.name), device) for field in fields(self)})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)}
+        return type(self)(**(values | moved))
 
     @property
     def genes(self) -> Tensor | None:
@@ -262,7 +264,3 @@ def _pad(arrays: Sequence[np.ndarray], dtype: type, fill: int = 0) -> Tensor:
     for target, array in zip(stack, arrays, strict=True):
         target[tuple(slice(length) for length in array.shape)] = array
     return torch.from_numpy(stack)
-
-
-def _move(value: Tensor | bool, device: torch.device | str) -> Tensor | bool:
-    return value.to(device) if isinstance(value, Tensor) else value

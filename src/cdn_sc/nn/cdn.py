@@ -64,8 +64,7 @@ class SEA(nn.Module):
 
         Returns
         -------
-        (B, N (N - 1) / 2, 3): no edge, i -> j, j -> i, with the pairs in the order of
-        ``torch.triu_indices(N, N, offset=1)``.
+        (B, N, N, 3): no edge, i -> j, j -> i; to be read at [i, j] with i < j.
 
         Raises
         ------
@@ -78,9 +77,7 @@ class SEA(nn.Module):
         """
         if self.top_layer is None:
             raise ValueError("this network has no graph head (config.graph_head is False)")
-        n_genes = code.shape[1]
-        i, j = torch.triu_indices(n_genes, n_genes, offset=1, device=code.device)
-        return self.top_layer(torch.cat([code[:, i, j], code[:, j, i]], dim=-1))
+        return self.top_layer(torch.cat([code, code.transpose(1, 2)], dim=-1))
 
     def forward(self, arm: ArmBatch) -> Tensor:
         """Graph logits of B arms (see `graph_logits`)."""
@@ -142,7 +139,8 @@ class CDN(SEA):
         )
         unchanged = None
         if self.config.form == "difference":
-            unchanged = (control_mean_variance == perturbed_mean_variance).all(dim=-1)
+            same = (control_mean_variance == perturbed_mean_variance).all(dim=-1)
+            unchanged = same if bool(same.any()) else None
         of_gene = compare_codes(codes, statistics, self.axial_N_N_d2, genes, unchanged)
         logits = self.linear_out(of_gene).squeeze(-1)
         return logits if genes is None else logits.masked_fill(~genes, 0.0)

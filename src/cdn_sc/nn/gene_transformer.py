@@ -38,7 +38,7 @@ class GeneTransformerConfig:
         Dropout rate in training.
     """
 
-    features: int = 53
+    features: int = 56
     edges: int = 8
     mixing: int = 3
     channels: int = 64

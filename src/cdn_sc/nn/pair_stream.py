@@ -225,9 +225,7 @@ class PairLayer(nn.Module):
         keys = norm(_take(stream.flatten(0, 1), index.row_keys))
         stream = self._add(stream, layer.across_subsets(queries, keys, index), layer.out_proj.bias)
 
-        return stream + F.dropout(
-            self.ffn.layer(self.ffn.layer_norm(stream)), self.dropout, self.training
-        )
+        return stream + F.dropout(self.ffn.layer(self.ffn.layer_norm(stream)), self.dropout, self.training)
 
     def _add(self, stream: Tensor, update: Tensor, bias: Tensor) -> Tensor:
         return stream + F.dropout(update + bias, self.dropout, self.training)

@@ -85,8 +85,10 @@ def predicted_targets(
     ]
     axes = _make_axes(panels, figsize) if ax is None else _given_axes(ax, names)
     colours = _colours(panels)
+    best = max(rows["score"].max() for rows in panels)
     for axis, name, rows in zip(axes, names, panels, strict=True):
         _draw_panel(axis, name, rows, colours)
+        axis.set_xlim(0, 1.06 * best)
     _add_keys(axes, panels, colours)
     if show or (show is None and ax is None):
         plt.show()
@@ -169,7 +171,6 @@ def _draw_panel(axis: "Axes", name: str, rows: pd.DataFrame, colours: "Normalize
         first = int(np.argmax(rows["further"].to_numpy()))
         axis.axhline(heights[first] - 0.75, color="0.6", linewidth=0.8, linestyle="--")
     axis.set_ylim(heights[-1] + 0.7, -0.7)
-    axis.set_xlim(left=0)
     axis.tick_params(axis="y", length=0)
     axis.tick_params(axis="x", labelbottom=True, labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
@@ -192,6 +193,15 @@ def _add_keys(axes: "list[Axes]", panels: list[pd.DataFrame], colours: "Normaliz
     bar.ax.tick_params(labelsize=8)
     if any(rows["known"].any() for rows in panels):
         star = Line2D(
-            [], [], color="white", marker="*", markersize=11, markeredgecolor="black", label="known target"
+            [], [], color="white", marker="*", markersize=11, markeredgecolor="black", label="known\ntarget"
         )
-        axes[-1].legend(handles=[star], loc="lower right", fontsize=8, frameon=False)
+        bar.ax.legend(
+            handles=[star],
+            loc="lower left",
+            bbox_to_anchor=(0, 1.04),
+            fontsize=8,
+            frameon=False,
+            borderpad=0,
+            handletextpad=0.5,
+            handlelength=1.0,
+        )

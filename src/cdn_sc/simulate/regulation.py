@@ -117,9 +117,9 @@ def draw_network(
         rng.random((n_programmes, n_genes)) < rng.uniform(0.05, 0.5)
     )
     programmes *= rng.uniform(0.05, 0.35, (n_programmes, 1))
-    noise = rng.uniform(0.05, 0.35) * np.exp(rng.normal(0.0, 0.5, n_genes))
-    noise[regulators] *= rng.uniform(1.0, 2.5)
-    baseline = np.clip(rng.normal(depth, rng.uniform(0.8, 1.6), n_genes), -4.5, 4.5)
+    noise = rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.5, n_genes))
+    noise[regulators] *= rng.uniform(1.2, 3.0)
+    baseline = np.clip(rng.normal(depth, rng.uniform(0.8, 2.0), n_genes), -4.5, 4.5)
     dispersion = rng.uniform(0.02, 0.3) * np.exp(rng.normal(0.0, 0.6, n_genes))
     return RegulatoryNetwork(
         regulators=regulators,

@@ -10,13 +10,14 @@ import numpy as np
 from cdn_sc.simulate.counts import draw_technical, log_normalise, simulate_counts
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.simulate.perturbation import KINDS, Perturbation, choose_targets, draw_perturbation
-from cdn_sc.simulate.regulation import draw_network
+from cdn_sc.simulate.regulation import RegulatoryNetwork, draw_network
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# a gene that is hardly ever seen cannot be told apart by anything
-MIN_TARGET_MEAN = 0.03
+# A gene that is hardly ever seen cannot be told apart by anything; where the evidence is the gene's
+# correlation with what it regulates, it must be seen more often than where its own counts change.
+MIN_TARGET_MEAN = {"knockdown": 0.03, "activation": 0.03, "knockout": 0.15, "activity": 0.15}
 N_TARGETS_WEIGHTS = (0.75, 0.15, 0.10)
 
 
@@ -31,6 +32,7 @@ def screen_pairs(
     n_targets: Sequence[float] = N_TARGETS_WEIGHTS,
     strength: float | None = None,
     hidden_share: float | None = None,
+    measured_per_gene: float = 1.0,
 ) -> list[Pair]:
     """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
 
@@ -53,8 +55,12 @@ def screen_pairs(
     strength
         Mean weight of a regulatory edge, see :func:`cdn_sc.simulate.regulation.draw_network`.
     hidden_share
-        Genes that take part without being measured, as a share of `n_genes`; drawn from [0, 0.5] when
-        None.
+        Genes that take part without being measured, as a share of those that are; drawn from [0, 0.5]
+        when None.
+    measured_per_gene
+        Above 1, this many times `n_genes` are measured, and each group keeps the `n_genes` of them with
+        the largest absolute Welch t, and its targets: what a choice of candidates by differential
+        expression leaves. The groups then no longer share one control array.
 
     Returns
     -------
@@ -63,14 +69,13 @@ def screen_pairs(
     """
     kinds = dict.fromkeys(KINDS, 1.0) if kinds is None else kinds
     share = float(rng.uniform(0.0, 0.5)) if hidden_share is None else hidden_share
-    n_total = n_genes + round(share * n_genes)
+    n_measured = round(n_genes * max(measured_per_gene, 1.0))
+    n_total = n_measured + round(share * n_measured)
     network = draw_network(n_total, rng, strength=strength)
     # typical panels leave out what is hardly expressed
     order = np.argsort(-network.baseline + rng.gumbel(0.0, 1.0, n_total))
-    measured = np.sort(order[:n_genes])
-    eligible = np.zeros(n_total, dtype=bool)
-    eligible[measured] = network.baseline[measured] > np.log(MIN_TARGET_MEAN)
-    eligible[measured[np.argsort(-network.baseline[measured])[:5]]] = True
+    measured = np.sort(order[:n_measured])
+    is_measured = np.isin(np.arange(n_total), measured)
 
     names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
     count_weights = np.asarray(n_targets, dtype=float)
@@ -80,7 +85,7 @@ def screen_pairs(
         n = 1 + int(rng.choice(count_weights.size, p=count_weights / count_weights.sum()))
         low, high = np.log(n_perturbed[0]), np.log(n_perturbed[1])
         cells = round(float(np.exp(rng.uniform(low, high))))
-        targets = choose_targets(network, kind, n, eligible, rng)
+        targets = choose_targets(network, kind, n, _eligible(network, kind, is_measured), rng)
         perturbations.append(draw_perturbation(kind, targets, cells, rng))
     screen_counts = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
 
@@ -90,25 +95,50 @@ def screen_pairs(
     scale = 1.0 if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.3), np.log(20.0))))
     values = log_normalise(counts, totals, scale)
     column = np.full(n_total, -1)
-    column[measured] = np.arange(n_genes)
+    column[measured] = np.arange(n_measured)
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
-    return [
-        Pair(
-            control,
-            values[screen_counts.group == index],
-            column[perturbation.targets],
-            {
-                "kind": perturbation.kind,
-                "genes": n_genes,
-                "control_cells": n_control,
-                "perturbed_cells": perturbation.n_cells,
-                "n_targets": len(perturbation.targets),
-            },
-            graph,
+    pairs = []
+    for index, perturbation in enumerate(perturbations):
+        perturbed, targets = values[screen_counts.group == index], column[perturbation.targets]
+        attributes: dict[str, str | int | float] = {
+            "kind": perturbation.kind,
+            "genes": n_genes,
+            "control_cells": n_control,
+            "perturbed_cells": perturbation.n_cells,
+            "n_targets": len(targets),
+        }
+        if n_measured == n_genes:
+            pairs.append(Pair(control, perturbed, targets, attributes, graph))
+            continue
+        kept = _most_changed(control, perturbed, targets, n_genes)
+        pairs.append(
+            Pair(
+                np.ascontiguousarray(control[:, kept]),
+                np.ascontiguousarray(perturbed[:, kept]),
+                np.searchsorted(kept, targets),
+                attributes,
+                graph[np.ix_(kept, kept)],
+            )
         )
-        for index, perturbation in enumerate(perturbations)
-    ]
+    return pairs
+
+
+def _most_changed(control: np.ndarray, perturbed: np.ndarray, always: np.ndarray, number: int) -> np.ndarray:
+    """Indices, ascending, of the genes with the largest absolute Welch t, with some that always stay."""
+    error = control.var(axis=0) / len(control) + perturbed.var(axis=0) / len(perturbed)
+    t = np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / np.sqrt(error + 1e-9)
+    t[always] = np.inf
+    return np.sort(np.argpartition(-t, number - 1)[:number])
+
+
+def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.ndarray:
+    """Genes seen often enough to be found; always at least the five highest of those allowed."""
+    if kind not in MIN_TARGET_MEAN:
+        raise ValueError(f"unknown kind of perturbation {kind!r}; known: {', '.join(KINDS)}")
+    eligible = among & (network.baseline > np.log(MIN_TARGET_MEAN[kind]))
+    eligible[np.argsort(np.where(among, -network.baseline, np.inf))[:5]] = True
+    return eligible
 
 
 def screen(
@@ -183,13 +213,12 @@ def screen(
 
     rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
     network = draw_network(n_genes, rng, strength=strength)
-    eligible = network.baseline > np.log(MIN_TARGET_MEAN)
     frequencies = np.asarray(n_targets, dtype=float)
     perturbations, used = [], np.zeros(n_genes, dtype=bool)
     for kind in plan:
         n = 1 + int(rng.choice(frequencies.size, p=frequencies / frequencies.sum()))
-        free = eligible & ~used if np.count_nonzero(eligible & ~used) >= n else eligible
-        targets = choose_targets(network, kind, n, free, rng)
+        unused = ~used if np.count_nonzero(~used) >= n else np.ones(n_genes, dtype=bool)
+        targets = choose_targets(network, kind, n, _eligible(network, kind, unused), rng)
         used[targets] = True
         cells = int(rng.integers(cell_range[0], cell_range[1] + 1))
         perturbations.append(draw_perturbation(kind, targets, cells, rng, penetrance=penetrance))

@@ -100,13 +100,13 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
                 f"{expression.name} has negative values (down to {scan.minimum:g}) and looks like scaled "
                 "or centred expression. The models were made for log-normalised expression without scaling: "
                 "name it in layer= or use_raw= if you have it. Log fold changes are differences of means.",
-                stacklevel=4,
+                stacklevel=3,
             )
     elif scan.maximum > _LARGEST_LOG_VALUE:
         warnings.warn(
             f"{expression.name} has values up to {scan.maximum:g}, which do not look logarithmic "
             "(sc.pp.log1p). Log fold changes are differences of means.",
-            stacklevel=4,
+            stacklevel=3,
         )
     return scan
 

@@ -53,8 +53,6 @@ class Expression:
             return values.tocsr()
         if isinstance(values, np.ndarray):
             return np.asarray(values)
-        if isinstance(values, pd.DataFrame):
-            return values.to_numpy()
         raise InputError(
             f"{self.name} is a {type(values).__module__}.{type(values).__name__}, which cannot be read: a "
             "numpy array, a scipy sparse matrix or array, or a backed AnnData is wanted. For lazy arrays "
@@ -104,5 +102,5 @@ def _rows_of_file(values: Any, index: np.ndarray) -> np.ndarray:
 def dense(rows: Any, genes: np.ndarray) -> np.ndarray:
     """Return some genes of rows already read, dense: float32 of shape (cells, genes)."""
     chosen = rows[:, genes]
-    values = chosen.toarray() if is_sparse(chosen) else chosen
+    values = chosen.toarray(order="C") if is_sparse(chosen) else chosen
     return np.ascontiguousarray(values, dtype=np.float32)

@@ -182,14 +182,13 @@ def predict_targets(
 
     logger.info(
         "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
-        "model %s %s on %s.",
+        "model %s on %s.",
         len(arms.groups),
         expression.shape[0],
         len(arms.control),
         arms.n_unlabelled,
         expression.shape[1],
-        predictor.name,
-        predictor.version,
+        f"{predictor.name} {predictor.version}".strip(),
         resolved_device,
     )
     options = ScoringOptions(

@@ -73,14 +73,18 @@ def _draw_screen(
     """
     options = dict(options)
     genes = _log_uniform(rng, *options.pop("genes", (24, 600)))
+    selected = float(options.pop("selected", 0.0))
     groups = int(options.pop("groups", 8))
     low, high = options.pop("control_cells", (50, 20000))
     high = max(low + 1, min(high, options.pop("values", 1_000_000) // genes))
     number = int(np.clip(budget // genes, 1, max_pairs))
     pairs: list[Pair] = []
     while len(pairs) < number:
+        # some panels are what differential expression leaves of a larger one
+        larger = float(rng.uniform(1.5, 4.0)) if rng.random() < selected else 1.0
         pairs += screen_pairs(
             rng,
+            measured_per_gene=min(larger, max(1.0, 1000 / genes)),
             n_genes=genes,
             n_groups=min(groups, number - len(pairs)),
             n_control=_log_uniform(rng, low, high),

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
 from cdn_sc.inputs import make_batch
-from cdn_sc.metrics import average_precision
+from cdn_sc.metrics.ranking import rank_metrics, score_ranks
 from cdn_sc.models import build_network, load, save
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
@@ -274,7 +274,8 @@ def mean_average_precision(
         logits = network(batch.to(device))[0].cpu().numpy()
         labels = np.zeros(logits.size, dtype=bool)
         labels[pair.targets] = True
-        scores.append(average_precision(logits, labels))
+        ranks = score_ranks(logits, rng.permutation(logits.size))
+        scores.append(rank_metrics(ranks[labels], logits.size)["average_precision"])
     return float(np.mean(scores))
 
 

@@ -1,0 +1,111 @@
+"""Quadratic regression of each gene on a few neighbours: does its mechanism still hold?
+
+A gene that was not hit keeps its relation to the genes around it, however much those changed; one that was
+hit departs from it. The linear regressions on all genes miss relations that are not linear.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdn_sc._compile import compiled
+
+N_REGRESSORS = 8
+RIDGE = 0.02
+# the fit needs no more cells than this; the rest would only cost time
+MAX_FIT_CELLS = 4000
+# regressors beyond this many standard deviations count as this far out: squares must not explode
+MAX_DEVIATION = 5.0
+
+
+@compiled
+def _fill_design(by_gene: np.ndarray, neighbours: np.ndarray, design: np.ndarray) -> None:
+    """Rows of the design: ones, each neighbour, each neighbour's square less its mean of 1."""
+    k = neighbours.size
+    for j in range(k):
+        source = by_gene[neighbours[j]]
+        for cell in range(source.size):
+            z = min(max(source[cell], -MAX_DEVIATION), MAX_DEVIATION)
+            design[1 + j, cell] = z
+            design[1 + k + j, cell] = z * z - np.float32(1.0)
+
+
+@compiled
+def _normal_equations(by_gene: np.ndarray, regressors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n_genes, n_cells = by_gene.shape
+    width = 1 + 2 * regressors.shape[1]
+    gram = np.zeros((n_genes, width, width))
+    moment = np.zeros((n_genes, width))
+    design = np.ones((width, n_cells), dtype=np.float32)
+    for gene in range(n_genes):
+        _fill_design(by_gene, regressors[gene], design)
+        gram[gene] = np.dot(design, design.T)
+        moment[gene] = np.dot(design, by_gene[gene])
+    return gram, moment
+
+
+@compiled
+def _residual_moments(
+    by_gene: np.ndarray, regressors: np.ndarray, coefficients: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    n_genes, n_cells = by_gene.shape
+    mean, variance = np.zeros(n_genes), np.zeros(n_genes)
+    design = np.ones((1 + 2 * regressors.shape[1], n_cells), dtype=np.float32)
+    for gene in range(n_genes):
+        _fill_design(by_gene, regressors[gene], design)
+        residual = by_gene[gene] - np.dot(coefficients[gene], design)
+        mean[gene] = residual.mean()
+        variance[gene] = residual.var()
+    return mean, variance
+
+
+@dataclass(frozen=True)
+class LocalRegression:
+    """Regression of each gene on its neighbours and their squares, fitted to the control cells.
+
+    Parameters
+    ----------
+    regressors
+        Genes x neighbours, indices.
+    coefficients
+        Genes x (1 + 2 neighbours): intercept, linear and quadratic terms, for standardised values.
+    mean, variance
+        Of the residuals in the control cells, per gene.
+    """
+
+    regressors: np.ndarray
+    coefficients: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+    def residual_moments(self, standardised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the residuals in other cells, standardised with the control's moments."""
+        return _residual_moments(np.ascontiguousarray(standardised.T), self.regressors, self.coefficients)
+
+
+def fit_local_regression(standardised: np.ndarray, strength: np.ndarray) -> LocalRegression:
+    """Fit the regressions.
+
+    Parameters
+    ----------
+    standardised
+        Control cells x genes, float32, mean 0 and variance 1.
+    strength
+        Genes x genes: how closely two genes are related; each gene takes its ``N_REGRESSORS`` largest.
+    """
+    n_cells, n_genes = standardised.shape
+    k = min(N_REGRESSORS, n_genes - 1)
+    strength = strength.copy()
+    np.fill_diagonal(strength, -1.0)
+    regressors = np.sort(np.argpartition(-strength, k - 1, axis=1)[:, :k], axis=1).astype(np.int64)
+    by_gene = np.ascontiguousarray(standardised[:: max(1, n_cells // MAX_FIT_CELLS)].T)
+    gram, moment = _normal_equations(by_gene, regressors)
+    used = by_gene.shape[1]
+    width = gram.shape[1]
+    # with few cells the squares of many neighbours would fit noise
+    penalty = np.full(width, (RIDGE + 2.0 * width / used) * used)
+    penalty[0] = 1e-6 * used
+    coefficients = np.linalg.solve(gram + np.diag(penalty), moment[..., None])[..., 0]
+    coefficients = coefficients.astype(np.float32)
+    mean, variance = _residual_moments(by_gene, regressors, coefficients)
+    return LocalRegression(regressors, coefficients, mean, np.maximum(variance, 1e-4))

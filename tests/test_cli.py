@@ -1,0 +1,157 @@
+"""The command `cdn-sc predict`."""
+
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import cdn_sc
+from cdn_sc import predictors
+from cdn_sc.cli import main
+
+
+def predict(control, perturbed, **options):
+    return SimpleNamespace(logits=np.abs(perturbed.mean(0) - control.mean(0)), columns={})
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    fake = SimpleNamespace(name="fake", version="1", sha256="0" * 64, max_genes=None, predict=predict)
+    monkeypatch.setattr(predictors, "load_predictor", lambda model="default", device="auto": fake)
+    verbosity = cdn_sc.settings.verbosity
+    yield
+    cdn_sc.settings.verbosity = verbosity
+
+
+@pytest.fixture
+def counts():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["control", "A", "B"], [30, 20, 4])
+    values = rng.poisson(3, (54, 6)).astype(np.float32)
+    values[labels == "A", 2] = 0
+    return ad.AnnData(
+        sparse.csr_matrix(values),
+        obs=pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"c{i}" for i in range(54)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(6)]),
+    )
+
+
+@pytest.fixture
+def source(counts, tmp_path):
+    counts.X = counts.X.log1p()
+    counts.write_h5ad(tmp_path / "in.h5ad")
+    return tmp_path / "in.h5ad"
+
+
+def run(*arguments):
+    main(["predict", *map(str, arguments)])
+
+
+def fails(capsys, code, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(list(map(str, arguments)))
+    said = capsys.readouterr()
+    assert stopped.value.code == code
+    assert said.out == ""
+    assert said.err.startswith("cdn-sc: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+COLUMN = ["--groupby", "perturbation", "--control", "control"]
+
+
+def test_predict_writes_both_files(source, tmp_path, capsys):
+    out, table = tmp_path / "out.h5ad", tmp_path / "targets.csv"
+    before = source.read_bytes()
+    run(source, *COLUMN, "-o", out, "--table", table, "--groups", "A", "--seed", 5, "--n-genes", 4)
+    result = ad.read_h5ad(out).uns["cdn_targets"]
+    assert result["params"]["seed"] == 5
+    assert list(result["params"]["groups"]) == ["A"]
+    written = pd.read_csv(table)
+    assert list(written.columns) == ["group", "gene", "rank", "score", "logfoldchange"]
+    assert written["gene"][0] == "g2"
+    assert len(written) == 4
+    assert source.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "out.h5ad", "targets.csv"}
+    assert "predict targets: 100%" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_skipped_groups_are_told_in_one_line(source, tmp_path, capsys):
+    run(source, *COLUMN, "--table", tmp_path / "targets.tsv.gz", "--quiet")
+    assert pd.read_csv(tmp_path / "targets.tsv.gz", sep="\t")["gene"][0] == "g2"
+    said = capsys.readouterr().err
+    assert said.startswith("cdn-sc: warning: 1 of 2 groups could not be scored: 'B'")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("layer", [[], ["--layer", "counts"]])
+def test_normalise_leaves_the_counts(counts, tmp_path, layer):
+    if layer:
+        counts.layers["counts"] = counts.X.copy()
+        counts.X = None
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    run(
+        tmp_path / "counts.h5ad", *COLUMN, "-o", tmp_path / "out.h5ad", "--groups", "A", "--normalise", *layer
+    )
+    written = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert set(written.layers) == set(counts.layers)
+    kept = written.layers["counts"] if layer else written.X
+    assert kept.max() == np.round(kept.max()) > 5
+    assert "cdn_targets" in written.uns
+
+
+def test_counts_are_refused_in_one_line(counts, tmp_path, capsys):
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    said = fails(capsys, 1, "predict", tmp_path / "counts.h5ad", *COLUMN, "-o", tmp_path / "out.h5ad")
+    assert "look like counts" in said
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_bad_input_is_one_line(source, tmp_path, capsys):
+    out = ["-o", tmp_path / "out.h5ad"]
+    start = ["predict", source]
+    assert "Did you mean 'perturbation'" in fails(
+        capsys, 1, *start, "--groupby", "perturb", "--control", "control", *out
+    )
+    assert "no control 'ctrl'" in fails(
+        capsys, 1, *start, "--groupby", "perturbation", "--control", "ctrl", *out
+    )
+    assert "no group 'Z'" in fails(capsys, 1, *start, *COLUMN, *out, "--groups", "Z")
+    assert "nowhere to write" in fails(capsys, 1, *start, *COLUMN)
+    assert "no file" in fails(capsys, 1, "predict", tmp_path / "none.h5ad", *COLUMN, *out)
+    assert "never overwritten" in fails(capsys, 1, *start, *COLUMN, "-o", source)
+    assert ".h5ad" in fails(capsys, 1, *start, *COLUMN, "-o", tmp_path / "out.zip")
+    assert "no folder" in fails(capsys, 1, *start, *COLUMN, "-o", tmp_path / "nowhere" / "out.h5ad")
+    assert "--groupby" in fails(capsys, 2, *start, "--control", "control", *out)
+    assert "--n-genes" in fails(capsys, 2, *start, *COLUMN, *out, "--n-genes", "many")
+    assert "predikt" in fails(capsys, 2, "predikt")
+    (tmp_path / "text.h5ad").write_text("not an h5ad file")
+    assert "cannot read" in fails(capsys, 1, "predict", tmp_path / "text.h5ad", *COLUMN, *out)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_no_half_file_is_left(source, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out.h5ad").write_text("from before")
+
+    def breaks(self, path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", breaks)
+    fails(capsys, 1, "predict", source, *COLUMN, "-o", tmp_path / "out.h5ad", "--groups", "A", "--quiet")
+    assert (tmp_path / "out.h5ad").read_text() == "from before"
+    assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "out.h5ad"}
+
+
+def test_help_and_version(capsys):
+    main(["--help"])
+    assert "predict" in capsys.readouterr().out
+    main([])
+    assert "predict" in capsys.readouterr().out
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == cdn_sc.__version__
