@@ -10,6 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
+    from cdn_sc.features import ControlSummary
+    from cdn_sc.nn import CDNBatch, GeneBatch
+
 Arms = tuple[np.ndarray, np.ndarray]
 
 
@@ -22,8 +25,8 @@ def make_batch(
     n_subsets: tuple[int, int] = (50, 50),
     estimator: str = "fci",
     test: str = "fisherz",
-    summary: Any = None,
-) -> Any:
+    summary: ControlSummary | None = None,
+) -> GeneBatch | CDNBatch:
     """Prepare comparisons for a network.
 
     Parameters
@@ -42,22 +45,33 @@ def make_batch(
     estimator, test
         Estimator of the local graphs and its independence test (published architecture).
     summary
-        What :func:`control_summary` gave for the one control array, where that is at hand.
+        What :func:`control_summary` gave for the first control array, where that is at hand.
+
+    Returns
+    -------
+    The batch that ``network(batch)`` takes, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the arms differ in genes, have fewer than 2 cells, or a kind, estimator or test is unknown.
     """
-    kinds = [None] * len(arms) if kinds is None else kinds
-    if network.config.architecture == "gene_transformer":
-        return _gene_batch(arms, kinds, summary)
-    return _graph_batch(arms, rng, n_subsets, estimator, test)
+    config: Any = network.config
+    if config.architecture == "gene_transformer":
+        return _gene_batch(arms, [None] * len(arms) if kinds is None else kinds, summary)
+    return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
-def control_summary(control: np.ndarray) -> Any:
+def control_summary(control: np.ndarray) -> ControlSummary:
     """What the gene transformer needs of the control cells, shared by all groups compared with them."""
     from cdn_sc.features import summarize_control
 
     return summarize_control(control)
 
 
-def _gene_batch(arms: Sequence[Arms], kinds: Sequence[str | None], summary: Any) -> Any:
+def _gene_batch(
+    arms: Sequence[Arms], kinds: Sequence[str | None], summary: ControlSummary | None
+) -> GeneBatch:
     from cdn_sc.features import gene_inputs
     from cdn_sc.nn.gene_transformer import collate_genes
 
@@ -71,16 +85,22 @@ def _gene_batch(arms: Sequence[Arms], kinds: Sequence[str | None], summary: Any)
 
 
 def _graph_batch(
-    arms: Sequence[Arms], rng: np.random.Generator, n_subsets: tuple[int, int], estimator: str, test: str
-) -> Any:
+    arms: Sequence[Arms],
+    rng: np.random.Generator,
+    n_subsets: tuple[int, int],
+    estimator: str,
+    test: str,
+    num_vars: int,
+) -> CDNBatch:
     from cdn_sc.graphs import arm_inputs
-    from cdn_sc.nn.batch import collate
+    from cdn_sc.nn import collate
 
+    options: dict[str, Any] = {"rng": rng, "estimator": estimator, "test": test}
     pairs = [
-        tuple(
-            arm_inputs(values, n_subsets=number, rng=rng, estimator=estimator, test=test)
-            for values, number in zip(pair, n_subsets, strict=True)
+        (
+            arm_inputs(control, n_subsets=n_subsets[0], **options),
+            arm_inputs(perturbed, n_subsets=n_subsets[1], **options),
         )
-        for pair in arms
+        for control, perturbed in arms
     ]
-    return collate(pairs, rng=rng)
+    return collate(pairs, rng=rng, num_vars=num_vars)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from cdn_sc.inputs import control_summary, make_batch
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from cdn_sc.features import ControlSummary
 
 KINDS = ("knockdown", "activation", "knockout", "activity")
 
@@ -59,7 +63,7 @@ class Predictor:
         self.network: Any = network.to(device).eval()
         self.device = device
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
-        self._control: tuple[np.ndarray, Any] | None = None
+        self._kept: _KeptSummary | None = None
 
     @property
     def name(self) -> str:
@@ -97,13 +101,13 @@ class Predictor:
         estimator: str = "fci",
         test: str = "fisherz",
     ) -> Prediction:
-        """Score the genes of one comparison.
+        """Score the genes of one comparison; several threads may do so at once.
 
         Parameters
         ----------
         control, perturbed
-            Values of the two arms, cells x genes, float32. What is computed from a control array is kept
-            for the next call with the very same array.
+            Values of the two arms, cells x genes, float32, finite, at least 2 cells. What is computed from
+            a control array is kept for the next call with the very same array, unless its values changed.
         rng
             Source of the sampled subsets and identities (published architecture).
         kind
@@ -116,12 +120,18 @@ class Predictor:
         Raises
         ------
         InputError
-            If there are more genes than the network takes, or `kind` is unknown.
+            If the arms differ in genes, there are more of them than the network takes, or `kind` is
+            unknown.
         """
         import torch
 
         if kind is not None and kind not in KINDS:
             raise InputError(f"kind is one of {', '.join(map(repr, KINDS))} or None, not {kind!r}.")
+        if control.ndim != 2 or perturbed.ndim != 2 or control.shape[1] != perturbed.shape[1]:
+            raise InputError(
+                f"the arms have shapes {control.shape} and {perturbed.shape}; cells x genes, with the same "
+                "genes in both, are needed."
+            )
         n_genes = control.shape[1]
         if self.max_genes is not None and n_genes > self.max_genes:
             raise InputError(f"{n_genes} genes, but the model {self.name} takes {self.max_genes} at most.")
@@ -139,14 +149,29 @@ class Predictor:
             logits = self.network(batch.to(self.device))[0].float().cpu().numpy()
         return Prediction(logits)
 
-    def _summary(self, control: np.ndarray) -> Any:
+    def _summary(self, control: np.ndarray) -> ControlSummary | None:
         if self.network.config.architecture != "gene_transformer":
             return None
-        kept = self._control
-        if kept is None or kept[0] is not control:
-            kept = (control, control_summary(control))
-            self._control = kept
-        return kept[1]
+        # read and replaced as one object, so that no thread sees a summary beside another's array
+        kept = self._kept
+        checksum = _checksum(control)
+        if kept is None or kept.control is not control or kept.checksum != checksum:
+            kept = self._kept = _KeptSummary(control, checksum, control_summary(control))
+        return kept.summary
+
+
+@dataclass(frozen=True)
+class _KeptSummary:
+    """A control array and what was computed from it; holding the array keeps its identity from reuse."""
+
+    control: np.ndarray
+    checksum: int
+    summary: ControlSummary
+
+
+def _checksum(values: np.ndarray) -> int:
+    """Tells an array from one that was written over; far cheaper than what is computed from it."""
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
 
 
 def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: str = "cpu") -> Predictor:
@@ -158,10 +183,18 @@ def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: s
         A name of :func:`cdn_sc.models.available`, a path of a weights file, or a network of ours.
     device
         A torch device that is there.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such name or file, or the file cannot be used.
+    InputError
+        If the model does not predict targets.
     """
     from torch import nn
 
     from cdn_sc import models
 
-    network = model if isinstance(model, nn.Module) else models.load(model, device=device)
-    return Predictor(network, device)
+    if not isinstance(model, nn.Module):
+        model = models.load(model if isinstance(model, str) else Path(model), device=device)
+    return Predictor(model, device)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cdn_sc.metrics import RIVALS, evaluate
+from cdn_sc.simulate import Pair
 from cdn_sc.simulate.scm import scm_dataset
 
 
@@ -99,3 +100,57 @@ def test_bad_calls_are_refused(pairs):
         evaluate(pairs, {"w": Wrong()}, progress=False)
     with pytest.raises(ValueError, match="name of a rival"):
         evaluate(pairs, {"t_test": Noise()}, progress=False)
+
+
+class Counting:
+    """Counts how often it meets an array of control cells other than the last one."""
+
+    def __init__(self):
+        self.last, self.changes = None, 0
+
+    def predict(self, control, perturbed, *, rng, kind=None):
+        if control is not self.last:
+            self.last, self.changes = control, self.changes + 1
+        return np.full(control.shape[1], float(self.changes))
+
+
+def test_pairs_of_one_control_go_to_a_process_together(pairs):
+    shared = [Pair(pairs[0].control, p.perturbed, p.targets) for p in pairs[:4]] + pairs[10:11]
+    from cdn_sc.metrics.runner import _runs_of_one_control
+
+    def numbers(first, most):
+        return [[number for number, _ in run] for run in _runs_of_one_control(shared, first, most)]
+
+    assert numbers(0, 9) == [[0, 1, 2, 3], [4]]
+    assert numbers(1, 2) == [[1, 2], [3], [4]]
+    counting = Counting()
+    evaluate(shared, {"counting": counting}, rivals=False, progress=False)
+    assert counting.changes == 2
+
+
+def test_resume(pairs, tmp_path):
+    path = tmp_path / "scored.jsonl"
+    options = {"rivals": False, "progress": False, "n_bootstrap": 10}
+    whole = evaluate(pairs[:6], {"noise": Noise()}, **options)
+    evaluate(pairs[:4], {"noise": Noise()}, resume=path, **options)
+    resumed = evaluate(pairs[:6], {"noise": Noise()}, resume=path, **options)
+    pd.testing.assert_frame_equal(
+        resumed.per_group.drop(columns="seconds"), whole.per_group.drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(resumed.summary, whole.summary)
+    before = path.read_text()
+    with pytest.raises(ValueError, match="holds another evaluation"):
+        evaluate(pairs[:6], {"noise": Noise()}, resume=path, tell_kind=True, **options)
+    assert path.read_text() == before
+
+
+def test_table_of_settings_by_method(pairs, tmp_path):
+    result = evaluate(pairs[:12], {"noise": Noise()}, progress=False, n_bootstrap=10)
+    result.write(tmp_path, by=["mechanism", "intervention"])
+    text = (tmp_path / "summary.md").read_text()
+    assert "## by mechanism and intervention: average_precision / auroc" in text
+    row = next(line for line in text.splitlines() if line.startswith("| sigmoid_add | soft_shift | 2 |"))
+    cell = row.split("|")[4]
+    chosen = result.per_group.query("method == 'noise' and mechanism == 'sigmoid_add'")
+    assert cell.strip() == f"{chosen['average_precision'].mean():.3f} / {chosen['auroc'].mean():.3f}"
+    assert set(pd.read_csv(tmp_path / "summary_by.csv")["mechanism"]) == {"linear", "sigmoid_add"}

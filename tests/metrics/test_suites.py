@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -63,3 +65,36 @@ def test_real_screens_as_measured_before(shared_dir, name, t_test, wilcoxon):
     means = summary.query("stratum == 'all' and metric == 'reciprocal_rank'").set_index("method")["mean"]
     assert means["t_test"] == pytest.approx(t_test, abs=0.001)
     assert means["wilcoxon"] == pytest.approx(wilcoxon, abs=0.06)
+
+
+def test_screens_suite():
+    options = {"genes": 30, "kinds": ("knockdown", "activity"), "n_networks": 2, "n_groups": 3}
+    pairs = list(suite("screens", **options, n_control=80, n_perturbed=(20, 40), n_targets=(0.5, 0.5)))
+    assert [pair.attributes["kind"] for pair in pairs] == (["knockdown"] * 3 + ["activity"] * 3) * 2
+    assert all(pair.control.shape == (80, 30) for pair in pairs)
+    assert all(20 <= len(pair.perturbed) <= 40 for pair in pairs)
+    assert {len(pair.targets) for pair in pairs} == {1, 2}
+    # groups of one network share their control cells, in a row, so that a predictor can keep what it made
+    # of them
+    shared = [a.control is b.control for a, b in pairwise(pairs)]
+    assert shared == ([True, True, False] * 4)[:-1]
+    again = list(suite("screens", **options, n_control=80, n_perturbed=(20, 40), n_targets=(0.5, 0.5)))
+    assert all(np.array_equal(a.perturbed, b.perturbed) for a, b in zip(pairs, again, strict=True))
+    other = next(suite("screens", seed=1, **options, n_control=80))
+    assert not np.array_equal(other.control, pairs[0].control)
+
+
+def test_screens_suite_draws_what_training_never_does():
+    from cdn_sc.simulate.scm import seeded_rng
+
+    test, training = (
+        seeded_rng(purpose, 0, "screens", 30, "knockdown", 0).random(4) for purpose in ("test", "train")
+    )
+    assert not np.intersect1d(test, training).size
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match=r"'scm240' has no option path; it has: seed, genes"):
+        suite("scm240", path="x.h5ad")
+    with pytest.raises(ValueError, match="'real' needs the option path"):
+        suite("real")

@@ -143,6 +143,23 @@ def test_gradients_equal_those_of_the_description(network):
             torch.testing.assert_close(parameter.grad, expected, rtol=1e-8, atol=1e-10)
 
 
+def test_recomputing_gives_the_same_gradients(network):
+    pairs, permutations = samples_and_permutations(network)
+    batch = collate(pairs, permutations=permutations)
+    network.train()
+    gradients = []
+    for recompute in (False, True):
+        network.encoder.recompute = recompute
+        network.zero_grad()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network(batch).square().sum().backward()
+        gradients.append({k: p.grad for k, p in network.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
 def test_training_drops_out_and_reaches_every_parameter(network):
     pairs, permutations = samples_and_permutations(network)
     batch = collate(pairs, permutations=permutations)

@@ -1,0 +1,5 @@
+"""Data to try the package on."""
+
+from cdn_sc.datasets._simulated import simulated_screen
+
+__all__ = ["simulated_screen"]

@@ -3,4 +3,12 @@
 from cdn_sc.features.control import ControlSummary, summarize_control
 from cdn_sc.features.genes import EDGE_FEATURES, FEATURES, MIXING_MATRICES, GeneInputs, gene_inputs
 
-__all__ = ["EDGE_FEATURES", "FEATURES", "MIXING_MATRICES", "ControlSummary", "GeneInputs", "gene_inputs", "summarize_control"]
+__all__ = [
+    "EDGE_FEATURES",
+    "FEATURES",
+    "MIXING_MATRICES",
+    "ControlSummary",
+    "GeneInputs",
+    "gene_inputs",
+    "summarize_control",
+]

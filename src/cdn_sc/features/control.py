@@ -1,6 +1,7 @@
 """What is computed once from the control cells and shared by all groups compared with them."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,17 @@ class Precision:
 
 
 def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) -> Precision:
-    """Invert a correlation matrix after shrinkage, which grows with genes per cell."""
+    """Invert a correlation matrix after shrinkage towards the identity.
+
+    Parameters
+    ----------
+    correlation
+        Genes x genes.
+    n_cells
+        Cells that it came from: with few of them per gene it is shrunken more, by up to 0.2.
+    shrinkage
+        Weight of the identity with many cells, in [0, 0.9).
+    """
     n_genes = correlation.shape[0]
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
     shrunk = (1.0 - shrinkage) * correlation
@@ -51,13 +62,44 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
     quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
     residual_variance = np.maximum(quadratic / diagonal**2, 1e-4)
     return Precision(
-        matrix.astype(np.float32), (matrix / diagonal).astype(np.float32), residual_variance.astype(np.float32)
+        matrix.astype(np.float32),
+        (matrix / diagonal).astype(np.float32),
+        residual_variance.astype(np.float32),
     )
+
+
+class Moments(NamedTuple):
+    """Per gene: mean, unbiased variance, excess kurtosis and share of non-zero values."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    excess_kurtosis: np.ndarray
+    detection: np.ndarray
 
 
 @dataclass(frozen=True)
 class ControlSummary:
-    """Statistics of the control arm, see :func:`summarize_control`."""
+    """Statistics of the control arm, see :func:`summarize_control`.
+
+    Parameters
+    ----------
+    n_cells
+        Number of control cells.
+    sorted_values
+        Genes x cells, float32, ascending along cells.
+    mean, variance, excess_kurtosis, detection
+        Per gene, see :class:`Moments`.
+    correlation
+        Pearson correlations, genes x genes, float32; ones on the diagonal.
+    precisions
+        Regularised inverses of `correlation`, one for each of ``SHRINKAGES``.
+    partial
+        Partial correlations at the middle shrinkage, genes x genes, zeros on the diagonal.
+    strength
+        Larger of the absolute correlation and partial correlation, genes x genes, zeros on the diagonal.
+    local
+        Quadratic regression of each gene on its strongest neighbours.
+    """
 
     n_cells: int
     sorted_values: np.ndarray
@@ -72,8 +114,8 @@ class ControlSummary:
     local: LocalRegression
 
 
-def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, unbiased variance, excess kurtosis and share of non-zero values of each gene."""
+def moments(values: np.ndarray) -> Moments:
+    """Moments of each gene, from cells x genes; a constant gene has variance and excess kurtosis 0."""
     n_cells = values.shape[0]
     mean = values.mean(axis=0, dtype=np.float64)
     centred = values - mean.astype(np.float32)
@@ -84,7 +126,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     second[constant] = 0.0
     kurtosis = np.divide(fourth, second**2, out=np.full(second.shape, 3.0), where=second > 0) - 3.0
     detection = np.count_nonzero(values, axis=0) / n_cells
-    return mean, second * n_cells / max(n_cells - 1, 1), kurtosis, detection
+    return Moments(mean, second * n_cells / max(n_cells - 1, 1), kurtosis, detection)
 
 
 def standardise(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -109,8 +151,17 @@ def summarize_control(values: np.ndarray) -> ControlSummary:
     ----------
     values
         Control cells x genes, float32, finite, at least 2 cells.
+
+    Raises
+    ------
+    ValueError
+        If `values` has not two dimensions, no gene, or fewer than 2 cells.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
+    if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 1:
+        raise ValueError(
+            f"the control values have shape {values.shape}; cells x genes, at least 2 x 1, is needed"
+        )
     mean, variance, kurtosis, detection = moments(values)
     correlation = correlation_matrix(values, mean, variance)
     precisions = tuple(shrunken_precision(correlation, values.shape[0], s) for s in SHRINKAGES)

@@ -1,4 +1,4 @@
-"""Quadratic regression of each gene on a few neighbours: does its mechanism still hold?
+"""Quadratic regression of each gene on a few neighbours, to see whether its mechanism still holds.
 
 A gene that was not hit keeps its relation to the genes around it, however much those changed; one that was
 hit departs from it. The linear regressions on all genes miss relations that are not linear.
@@ -79,7 +79,13 @@ class LocalRegression:
     variance: np.ndarray
 
     def residual_moments(self, standardised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the residuals in other cells, standardised with the control's moments."""
+        """Mean and variance of the residuals in other cells, per gene.
+
+        Parameters
+        ----------
+        standardised
+            Cells x genes, float32, centred and scaled with the control cells' mean and variance.
+        """
         return _residual_moments(np.ascontiguousarray(standardised.T), self.regressors, self.coefficients)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from cdn_sc.graphs._compile import compiled
+from cdn_sc._compile import compiled
 
 MAX_VARIABLES = 5
 TAIL, NO_EDGE, ARROW, CIRCLE = -1, 0, 1, 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cdn_sc.graphs._compile import compiled
+from cdn_sc._compile import compiled
 
 SUBSET_GENES = 5
 SUBSET_CELLS = 500

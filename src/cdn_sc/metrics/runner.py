@@ -1,7 +1,8 @@
 """The runner: every method on the same pairs in the same run."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike
@@ -11,15 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from cdn_sc.metrics.baselines import log_fold_change
 from cdn_sc.metrics.baselines import rivals as score_rivals
 from cdn_sc.metrics.ranking import is_trivial, rank_metrics, score_ranks
-from cdn_sc.metrics.summary import STRATA, summarise, to_markdown
+from cdn_sc.metrics.records import Records
+from cdn_sc.metrics.summary import STRATA, summarise, to_markdown, to_wide_markdown
 from cdn_sc.settings import settings as package_settings
 from cdn_sc.simulate.pair import Pair
+
+_MOST_PAIRS_A_JOB = 16
 
 
 class PairPredictor(Protocol):
@@ -28,7 +32,7 @@ class PairPredictor(Protocol):
     def predict(
         self, control: np.ndarray, perturbed: np.ndarray, *, rng: np.random.Generator, kind: str | None
     ) -> Any:
-        """Score the genes of one pair, NaN where a gene has no score: an array, or ``logits`` of the result."""
+        """Score the genes of one pair, NaN where there is none: an array, or ``logits`` of the result."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +57,41 @@ class EvaluationResult:
 
     def summarise(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Means by method and further columns of `per_group`, such as ``["mechanism", "intervention"]``."""
-        columns = [by] if isinstance(by, str) else list(by or ())
         return summarise(
             self.per_group,
-            ["method", *columns],
+            ["method", *_columns(by)],
             n_bootstrap=self.settings["n_bootstrap"],
             seed=self.settings["seed"],
         )
 
-    def to_markdown(self) -> str:
-        """Markdown tables of the summary: one for every stratum that has pairs."""
+    def to_markdown(self, by: str | Sequence[str] | None = None) -> str:
+        """Markdown tables of the summary: one for every stratum that has pairs.
+
+        With `by`, one more table: a row for every combination of these columns, a column for every method.
+        """
         index = list(self.summary.columns[: list(self.summary.columns).index("stratum")])
         parts = []
         for stratum in STRATA:
             if (self.summary["stratum"] == stratum).any():
                 parts.append(f"## {stratum}\n\n" + to_markdown(self.summary, index=index, stratum=stratum))
+        if by := _columns(by):
+            metrics = ("average_precision", "auroc")
+            title = f"## by {' and '.join(by)}: {' / '.join(metrics)}"
+            parts.append(f"{title}\n\n" + to_wide_markdown(self.summarise(by), by, metrics=metrics))
         return "\n".join(parts)
 
-    def write(self, folder: str | PathLike[str]) -> None:
-        """Write `per_group.csv`, `summary.csv`, `summary.md` and `settings.json` into a folder."""
+    def write(self, folder: str | PathLike[str], *, by: str | Sequence[str] | None = None) -> None:
+        """Write `per_group.csv`, `summary.csv`, `summary.md` and `settings.json` into a folder.
+
+        With `by`, the means by these columns too: in `summary_by.csv`, and in `summary.md`.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.per_group.to_csv(folder / "per_group.csv", index=False)
         self.summary.to_csv(folder / "summary.csv", index=False)
-        (folder / "summary.md").write_text(self.to_markdown(), encoding="utf-8")
+        if by:
+            self.summarise(by).to_csv(folder / "summary_by.csv", index=False)
+        (folder / "summary.md").write_text(self.to_markdown(by), encoding="utf-8")
         text = json.dumps(self.settings, indent=2, default=str) + "\n"
         (folder / "settings.json").write_text(text, encoding="utf-8")
 
@@ -91,7 +106,9 @@ def evaluate(
     n_bootstrap: int = 1000,
     seed: int = 0,
     n_jobs: int = 1,
+    threads: int | None = None,
     progress: bool | None = None,
+    resume: str | PathLike[str] | None = None,
     total: int | None = None,
     description: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
@@ -119,58 +136,102 @@ def evaluate(
     seed
         Seed of the predictors, of ties, of the random rival and of the bootstrap.
     n_jobs
-        Number of processes.
+        Number of processes; -1 for all cores. Pairs in a row that share an array of control cells go to one
+        process, so that what a predictor keeps of it is used again.
+    threads
+        Threads of each process where there are several; None shares the cores out evenly.
     progress
         Whether to show a progress bar; None follows `cdn_sc.settings.verbosity`.
+    resume
+        File for the rows of the pairs scored so far. A call that finds it, made with the same pairs,
+        predictors and seed, only scores the others.
     total
         Number of pairs, if known, for the progress bar.
     description
         Further facts for `settings`, such as the suite's name and options; plain values.
 
+    Returns
+    -------
+    Metrics of every pair and method, their means, and the settings.
+
     Raises
     ------
     ValueError
-        If there is nothing to evaluate, a name is both a predictor's and a rival's, or a predictor does not
-        return one score a gene.
+        If there is nothing to evaluate, a name is both a predictor's and a rival's, a predictor does not
+        return one score a gene, or the file to resume from belongs to another evaluation.
     """
     predictors = dict(predictors or {})
     if not predictors and not rivals:
         raise ValueError("nothing to evaluate: no predictors, and rivals=False")
     started = perf_counter()
-    jobs = (
-        delayed(_score_pair)(pair, number, predictors, rivals, tell_kind, seed)
-        for number, pair in enumerate(pairs)
-    )
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    if total is None and isinstance(pairs, Sized):
-        total = len(pairs)
-    show = package_settings.show_progress if progress is None else progress
-    rows = [row for part in tqdm(results, total=total, unit="pair", disable=not show) for row in part]
-    if not rows:
-        raise ValueError("there are no pairs to evaluate")
-    per_group = pd.DataFrame(rows)
-    columns = [by] if isinstance(by, str) else list(by or ())
-    summary = summarise(per_group, ["method", *columns], n_bootstrap=n_bootstrap, seed=seed)
     settings = {
         "package_version": version("cdn-sc"),
         "numpy_version": np.__version__,
         "seed": seed,
-        "n_bootstrap": n_bootstrap,
-        "n_pairs": int(per_group["pair"].nunique()),
-        "methods": list(per_group["method"].unique()),
+        "rivals": rivals,
         "predictors": {name: _describe(predictor) for name, predictor in predictors.items()},
         "tell_kind": tell_kind,
-        "by": columns,
-        "n_jobs": n_jobs,
-        "seconds": round(perf_counter() - started, 3),
         **dict(description or {}),
     }
+    records = Records(resume, settings)
+    jobs = (
+        delayed(_score_pairs)(run, predictors, rivals, tell_kind, seed)
+        for run in _runs_of_one_control(pairs, records.n_pairs, 1 if n_jobs == 1 else _MOST_PAIRS_A_JOB)
+    )
+    if total is None and isinstance(pairs, Sized):
+        total = len(pairs)
+    show = package_settings.show_progress if progress is None else progress
+    with (
+        closing(records),
+        parallel_config(backend="loky", inner_max_num_threads=threads),
+        tqdm(total=total, initial=records.n_pairs, unit="pair", disable=not show) as bar,
+    ):
+        for run in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
+            for rows in run:
+                records.add(rows)
+                bar.update()
+    if not records.rows:
+        raise ValueError("there are no pairs to evaluate")
+    per_group = pd.DataFrame(records.rows)
+    columns = _columns(by)
+    summary = summarise(per_group, ["method", *columns], n_bootstrap=n_bootstrap, seed=seed)
+    settings |= {
+        "methods": list(per_group["method"].unique()),
+        "n_pairs": int(per_group["pair"].nunique()),
+        "by": columns,
+        "n_bootstrap": n_bootstrap,
+        "n_jobs": n_jobs,
+        "threads": threads,
+        "seconds": round(perf_counter() - started, 3),
+    }
     return EvaluationResult(per_group, summary, settings)
+
+
+def _columns(by: str | Sequence[str] | None) -> list[str]:
+    return [by] if isinstance(by, str) else list(by or ())
+
+
+def _runs_of_one_control(pairs: Iterable[Pair], first: int, most: int) -> Iterator[list[tuple[int, Pair]]]:
+    """Numbered pairs from the given number on, at most so many together that share their control cells."""
+    run: list[tuple[int, Pair]] = []
+    for number, pair in enumerate(pairs):
+        if number < first:
+            continue
+        if run and (pair.control is not run[0][1].control or len(run) == most):
+            yield run
+            run = []
+        run.append((number, pair))
+    if run:
+        yield run
 
 
 def _describe(predictor: PairPredictor) -> dict[str, str]:
     facts = {key: getattr(predictor, key, None) for key in ("name", "version", "sha256")}
     return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _score_pairs(run: list[tuple[int, Pair]], *options: Any) -> list[list[dict[str, Any]]]:
+    return [_score_pair(pair, number, *options) for number, pair in run]
 
 
 def _score_pair(

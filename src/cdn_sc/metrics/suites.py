@@ -1,6 +1,7 @@
 """Named suites of pairs with known targets, for `cdn_sc.metrics.evaluate` and the command line."""
 
 from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
 from itertools import islice
 from os import PathLike
 from typing import Any
@@ -14,6 +15,15 @@ _SUITES: dict[str, Suite] = {}
 
 def register_suite(name: str) -> Callable[[Suite], Suite]:
     """Return a decorator that makes a function of keyword options a suite of that name.
+
+    Parameters
+    ----------
+    name
+        What `suite` and the command line call it.
+
+    Returns
+    -------
+    The decorator, which gives the function back unchanged.
 
     Raises
     ------
@@ -31,7 +41,12 @@ def register_suite(name: str) -> Callable[[Suite], Suite]:
 
 
 def available_suites() -> list[str]:
-    """Names of the suites."""
+    """Names of the suites.
+
+    Returns
+    -------
+    The names, sorted.
+    """
     return sorted(_SUITES)
 
 
@@ -47,13 +62,32 @@ def suite(name: str, *, limit: int | None = None, **options: Any) -> Iterator[Pa
     options
         Of the suite; `cdn_sc.metrics.suites` lists them.
 
+    Returns
+    -------
+    The pairs, made while they are read. Pairs that share an array of control cells follow each other.
+
     Raises
     ------
     ValueError
-        If there is no suite of that name.
+        If there is no suite of that name, it has no such option, or it needs one that is not given.
     """
     if name not in _SUITES:
         raise ValueError(f"unknown suite {name!r}; known: {', '.join(available_suites())}")
+    known = signature(_SUITES[name]).parameters.values()
+    takes_all = any(option.kind is Parameter.VAR_KEYWORD for option in known)
+    wrong = [] if takes_all else sorted(set(options) - {option.name for option in known})
+    if wrong:
+        listed = ", ".join(option.name for option in known)
+        raise ValueError(f"the suite {name!r} has no option {', '.join(wrong)}; it has: {listed}")
+    missing = [
+        option.name
+        for option in known
+        if option.kind is Parameter.KEYWORD_ONLY
+        and option.default is Parameter.empty
+        and option.name not in options
+    ]
+    if missing:
+        raise ValueError(f"the suite {name!r} needs the option {', '.join(missing)}")
     return islice(_SUITES[name](**options), limit)
 
 
@@ -124,13 +158,16 @@ def real_suite(
     Raises
     ------
     ValueError
-        If the file lacks the column, the label or the mapping.
+        If the file cannot be read, or lacks the column, the label or the mapping.
     """
     import anndata
     import numpy as np
     import scanpy
 
-    adata = anndata.read_h5ad(path)
+    try:
+        adata = anndata.read_h5ad(path)
+    except OSError as error:
+        raise ValueError(f"cannot read {path} as an h5ad file: {error}") from error
     if groupby not in adata.obs or truth not in adata.uns:
         raise ValueError(f"{path} needs obs[{groupby!r}] and uns[{truth!r}]")
     labels = adata.obs[groupby].astype(str).to_numpy()

@@ -131,3 +131,35 @@ def to_markdown(
             + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def to_wide_markdown(
+    summary: pd.DataFrame,
+    index: Sequence[str],
+    *,
+    metrics: Sequence[str] = ("average_precision", "auroc"),
+    stratum: str = "all",
+) -> str:
+    """Lay a summary out as a Markdown table with a column for every method.
+
+    Parameters
+    ----------
+    summary
+        As `summarise` returns it, by `method` and the columns of `index`.
+    index
+        Columns of `summary` that name the rows.
+    metrics
+        The metrics, in one cell each time, apart by a slash.
+    stratum
+        One of `STRATA`.
+    """
+    chosen = summary[summary["stratum"] == stratum]
+    methods = list(chosen["method"].unique())
+    header = [*index, "groups", *methods]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for key, rows in chosen.groupby(list(index), observed=True, sort=False, dropna=False):
+        means = rows.set_index(["method", "metric"])["mean"]
+        cells = [" / ".join(f"{means[method, metric]:.3f}" for metric in metrics) for method in methods]
+        names = [str(part) for part in key]
+        lines.append("| " + " | ".join([*names, str(rows["n_groups"].max()), *cells]) + " |")
+    return "\n".join(lines) + "\n"

@@ -53,7 +53,7 @@ def _read_pickle(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        if "GLOBAL" in str(error):
             raise WeightsError(
                 f"{path.name} was refused, and nothing in it was run: it asks for code beyond tensors and "
                 f"plain settings ({_first_global(str(error))}). {_EXPECTED[0].upper()}{_EXPECTED[1:]}"

@@ -15,7 +15,10 @@ from cdn_sc.models.files import build, file_sha256, read_safetensors
 from cdn_sc.models.registry import Entry, entry_path, find_entry
 
 _TAKEN = "a .safetensors file of cdn-sc or a published .ckpt is needed"
+_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 _LARGEST_HEADER = 100_000_000
+# Lightning writes zip archives; bare pickles, which torch also reads, never are published weights.
+_ZIP = b"PK\x03\x04"
 
 
 def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu") -> nn.Module:
@@ -83,9 +86,6 @@ def _locate(name_or_path: str | Path) -> tuple[Entry | None, Path]:
     return None, path
 
 
-_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
-
-
 def _refuse_other_files(path: Path) -> None:
     """Name the usual wrong files before any reader stumbles over them."""
     size = path.stat().st_size
@@ -96,8 +96,7 @@ def _refuse_other_files(path: Path) -> None:
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise WeightsError(f"{path.name} is a web page, not weights (a failed download?); {_TAKEN}")
-    is_pickle = start.startswith((b"PK\x03\x04", b"\x80")) or _is_safetensors(path)
-    if not is_pickle:
+    if not (start.startswith(_ZIP) or _is_safetensors(path)):
         raise WeightsError(f"{path.name} is not a weights file (it starts with {start[:8]!r}); {_TAKEN}")
 
 

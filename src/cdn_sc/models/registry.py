@@ -18,7 +18,7 @@ from cdn_sc.settings import settings
 BUNDLED_DIR = Path(__file__).parent / "weights"
 FIGSHARE_WEIGHTS = "https://doi.org/10.6084/m9.figshare.29225855"
 #: Name that "default" stands for; None while no weights are bundled.
-DEFAULT: str | None = None
+DEFAULT: str | None = "gene-transformer"
 
 CONCAT_PARAMETERS, DIFFERENCE_PARAMETERS, SEA_PARAMETERS = 705_544, 573_448, 502_151
 
@@ -50,7 +50,13 @@ class Entry:
 
 _HELD_OUT = "genetic perturbations, evaluation on the held-out cell line"
 ENTRIES: tuple[Entry, ...] = (
-    # Bundled weights go here.
+    Entry(
+        "gene-transformer",
+        "gene_transformer",
+        "bundled",
+        "genetic and chemical perturbations, and synthetic benchmarks; the default",
+        188_321,
+    ),
     Entry("cdn_finetuned-seen", "cdn", "figshare", "genetic perturbations"),
     Entry("cdn_synthetic_diff-all", "cdn", "figshare", "chemical perturbations", DIFFERENCE_PARAMETERS),
     Entry("cdn_synthetic-all", "cdn", "figshare", "synthetic benchmarks", CONCAT_PARAMETERS),

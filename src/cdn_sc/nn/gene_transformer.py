@@ -9,7 +9,7 @@ cells); then all genes by attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +50,16 @@ class GeneTransformerConfig:
     dropout: float = 0.0
     architecture: str = "gene_transformer"
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
+        if self.channels % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide channels ({self.channels})")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, for JSON."""
         return asdict(self)
@@ -58,10 +68,21 @@ class GeneTransformerConfig:
 class GeneInputsLike(Protocol):
     """What :func:`collate_genes` reads of one comparison, see :class:`cdn_sc.features.GeneInputs`."""
 
-    features: np.ndarray
-    neighbours: np.ndarray
-    edges: np.ndarray
-    mixing: np.ndarray
+    @property
+    def features(self) -> np.ndarray:
+        """Genes x features."""
+
+    @property
+    def neighbours(self) -> np.ndarray:
+        """Genes x K, indices of genes."""
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Genes x K x edge features."""
+
+    @property
+    def mixing(self) -> np.ndarray:
+        """M x genes x genes."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +121,28 @@ class GeneBatch:
 
 
 def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None]) -> GeneBatch:
-    """Pad comparisons to one batch."""
+    """Pad comparisons to one batch.
+
+    Parameters
+    ----------
+    inputs
+        At least one comparison.
+    kinds
+        For each, the kind of perturbation (of ``KIND_NAMES``), or None where it is not known.
+
+    Raises
+    ------
+    ValueError
+        If there is no comparison, not one kind for each, or a kind is unknown.
+    """
+    if not inputs or len(kinds) != len(inputs):
+        raise ValueError(f"{len(inputs)} comparisons and {len(kinds)} kinds; one kind for each is needed")
+    unknown = sorted({name for name in kinds if name is not None} - set(KIND_NAMES))
+    if unknown:
+        raise ValueError(f"unknown kind of perturbation {unknown[0]!r}; known: {', '.join(KIND_NAMES)}")
     n = max(x.features.shape[0] for x in inputs)
-    k = max(x.neighbours.shape[1] for x in inputs)
+    # a panel of one gene has no neighbours; tensors still need a place for one
+    k = max(1, *(x.neighbours.shape[1] for x in inputs))
     size = len(inputs)
     features = np.zeros((size, n, inputs[0].features.shape[1]), dtype=np.float32)
     neighbours = np.zeros((size, n, k), dtype=np.int64)
@@ -143,9 +183,13 @@ class NeighbourMessages(nn.Module):
         sent = sent.gather(1, index).view(b, n, k, -1)
         message = self.receiver(y)[:, :, None] + sent + self.pair(batch.edges)  # B x N x K x 2e
         gate, value = message.chunk(2, dim=-1)
-        message = torch.sigmoid(gate) * F.gelu(value) * batch.edge_mask[..., None]
-        summary = torch.cat([message.sum(dim=2) / k**0.5, message.amax(dim=2)], dim=-1)
-        return self.out(summary)
+        exists = batch.edge_mask[..., None]
+        message = torch.sigmoid(gate) * F.gelu(value) * exists
+        # the panel's own number of neighbours, not that of the largest panel in the batch
+        number = exists.sum(dim=2).clamp_min(1).to(message.dtype)
+        largest = message.masked_fill(~exists, torch.finfo(message.dtype).min).amax(dim=2)
+        largest = largest.masked_fill(~exists.any(dim=2), 0.0)
+        return self.out(torch.cat([message.sum(dim=2) / number.sqrt(), largest], dim=-1))
 
 
 class SignedMixing(nn.Module):
@@ -229,7 +273,13 @@ class Member(nn.Module):
 
 
 class GeneTransformer(nn.Module):
-    """Average of one or more members, see the module's description."""
+    """Average of one or more members, see the module's description.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    """
 
     def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()

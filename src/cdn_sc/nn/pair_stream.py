@@ -134,7 +134,7 @@ class SparseAttention(nn.Module):
 
         Returns
         -------
-        What to add to the stream, (B, T, K, d), without the output bias.
+        What to add to the stream, (B, T, K, d).
         """
         n_samples, n_subsets, n_pairs = index.shape
         head_dim = self.q_proj.out_features // self.heads
@@ -149,7 +149,7 @@ class SparseAttention(nn.Module):
         values = self._projected_values(keys)  # (B, heads, T, J, d)
         values = values.transpose(2, 3).reshape(n_samples, weights.shape[2] * weights.shape[3], -1)
         mixed = torch.bmm(weights.flatten(2), values)
-        return mixed.view(n_samples, n_pairs, n_subsets, -1).transpose(1, 2)
+        return self._with_bias(mixed.view(n_samples, n_pairs, n_subsets, -1).transpose(1, 2))
 
     def across_subsets(self, queries: Tensor, keys: Tensor, index: PairIndex) -> Tensor:
         """Column attention.
@@ -165,7 +165,7 @@ class SparseAttention(nn.Module):
 
         Returns
         -------
-        What to add to the stream, (B, T, K, d), without the output bias.
+        What to add to the stream, (B, T, K, d).
         """
         n_samples, n_subsets, n_pairs = index.shape
         q = self.q_proj(queries).masked_fill(~index.filled[..., None], 0.0)
@@ -174,18 +174,23 @@ class SparseAttention(nn.Module):
         weights = self._weights(logits.permute(0, 2, 3, 1), index.row_keys_real)
         values = self._projected_values(keys)  # (B, heads, S, K, d)
         mixed = torch.bmm(weights.flatten(2), values.reshape(n_samples, weights[0, 0].numel(), -1))
-        return mixed.view(n_samples, n_subsets, n_pairs, -1)
+        return self._with_bias(mixed.view(n_samples, n_subsets, n_pairs, -1))
 
     def _weights(self, logits: Tensor, real: Tensor) -> Tensor:
         logits = logits.masked_fill(~real[:, None, None, :], torch.finfo(logits.dtype).min)
         return F.dropout(logits.softmax(dim=-1), self.dropout, self.training)
 
     def _projected_values(self, keys: Tensor) -> Tensor:
-        """Each head's values through its part of the output projection: (B, heads, *, *, d)."""
+        """Each head's values through its part of the output projection, (B, heads, *, *, d)."""
         v = self._split(self.v_proj(keys)).permute(0, 3, 1, 2, 4)
         channels = self.out_proj.in_features
         per_head = self.out_proj.weight.T.view(self.heads, channels // self.heads, channels)
-        return torch.matmul(v.flatten(2, 3), per_head).view(*v.shape[:4], channels)
+        values = torch.matmul(v.flatten(2, 3), per_head).view(*v.shape[:4], channels)
+        # Weights sum to 1 unless some were dropped, so the bias can be added to these few values.
+        return values if self.training else values + self.out_proj.bias / self.heads
+
+    def _with_bias(self, mixed: Tensor) -> Tensor:
+        return mixed + self.out_proj.bias if self.training else mixed
 
     def _split(self, grid: Tensor) -> Tensor:
         return grid.unflatten(-1, (self.heads, -1))
@@ -214,21 +219,23 @@ class PairLayer(nn.Module):
         self.ffn = Normalised(FeedForward(channels, hidden, dropout), channels)
 
     def forward(self, stream: Tensor, index: PairIndex) -> Tensor:
-        """Update a stream (B, T, K, d)."""
+        """Update a stream (B, T, K, d); without gradients it is overwritten."""
         norm, layer = self.row_attn.layer_norm, self.row_attn.layer
         flat = stream.flatten(0, 2)
         queries, keys = norm(_take(flat, index.entries)), norm(_take(flat, index.column_keys))
-        stream = self._add(stream, layer.across_pairs(queries, keys, index), layer.out_proj.bias)
+        stream = self._add(stream, layer.across_pairs(queries, keys, index))
 
         norm, layer = self.col_attn.layer_norm, self.col_attn.layer
         queries = norm(_take(stream.flatten(0, 2), index.entries))
         keys = norm(_take(stream.flatten(0, 1), index.row_keys))
-        stream = self._add(stream, layer.across_subsets(queries, keys, index), layer.out_proj.bias)
+        stream = self._add(stream, layer.across_subsets(queries, keys, index))
 
-        return stream + F.dropout(self.ffn.layer(self.ffn.layer_norm(stream)), self.dropout, self.training)
+        return self._add(stream, self.ffn.layer(self.ffn.layer_norm(stream)))
 
-    def _add(self, stream: Tensor, update: Tensor, bias: Tensor) -> Tensor:
-        return stream + F.dropout(update + bias, self.dropout, self.training)
+    def _add(self, stream: Tensor, update: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            return stream + F.dropout(update, self.dropout, self.training)
+        return stream.add_(update)
 
 
 def _take(flat: Tensor, positions: Tensor) -> Tensor:

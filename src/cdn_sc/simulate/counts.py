@@ -58,7 +58,7 @@ class Technical:
 
 
 def draw_technical(rng: np.random.Generator) -> Technical:
-    """Draw the technical variation of a screen."""
+    """Draw the technical variation of a screen: how deep, how many batches, how unspecific its responses."""
     return Technical(
         depth_spread=float(rng.uniform(0.15, 0.5)),
         n_batches=int(rng.integers(1, 5)),
@@ -78,6 +78,19 @@ def simulate_counts(
 
     Each cell has its own variation of every gene, latent programmes, depth and batch; the network's
     steady state gives its log rates, a negative binomial its counts.
+
+    Parameters
+    ----------
+    network
+        Regulatory network, baselines and noise of the genes.
+    perturbations
+        What each perturbed group undergoes, and its number of cells.
+    n_control
+        Number of control cells.
+    technical
+        Depth and batches.
+    rng
+        Source of all randomness.
     """
     sizes = np.array([n_control, *(p.n_cells for p in perturbations)])
     group = np.repeat(np.arange(-1, len(perturbations)), sizes)
@@ -105,7 +118,7 @@ def simulate_counts(
             if position[target] >= 0:
                 kept[position[target], cells] *= 1.0 - lost
 
-    state = steady_state(network, drive, kept, np.zeros((1, 1), dtype=np.float32))
+    state = steady_state(network, drive, kept)
     batch = rng.integers(0, technical.n_batches, n_cells)
     batch_shift = rng.normal(0.0, technical.batch_spread, (n_genes, technical.n_batches)).astype(np.float32)
     depth = np.exp(rng.normal(0.0, technical.depth_spread, n_cells)).astype(np.float32)
@@ -119,6 +132,20 @@ def simulate_counts(
 
 
 def log_normalise(counts: np.ndarray, totals: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """log1p of counts divided by each cell's total relative to the median total, times `scale`."""
+    """Normalise counts: log1p of counts over each cell's total relative to the median total, times `scale`.
+
+    Parameters
+    ----------
+    counts
+        Cells x genes.
+    totals
+        What stands for each cell's depth; below 1 counts as 1.
+    scale
+        Factor on the normalised counts.
+
+    Returns
+    -------
+    Cells x genes, float32.
+    """
     totals = np.maximum(totals, 1.0)
     return np.log1p(counts * (scale * np.median(totals) / totals)[:, None].astype(np.float32))

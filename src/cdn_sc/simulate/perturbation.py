@@ -1,5 +1,6 @@
 """Kinds of perturbation of a simulated screen, and what each does to the cells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,16 +41,37 @@ class Perturbation:
     n_cells: int
 
 
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Raise ValueError where a kind is none of ``KINDS``."""
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f"unknown kind of perturbation {unknown[0]!r}; known: {', '.join(KINDS)}")
+
+
 def draw_perturbation(
     kind: str, targets: np.ndarray, n_cells: int, rng: np.random.Generator, *, penetrance: float | None = None
 ) -> Perturbation:
     """Draw the strengths of a perturbation of the given kind, see :class:`Perturbation`.
+
+    Parameters
+    ----------
+    kind
+        One of ``KINDS``.
+    targets
+        Indices of the genes hit.
+    n_cells
+        Cells of the group.
+    rng
+        Source of randomness.
+    penetrance
+        Share of the cells that respond; drawn from [0.6, 1] when None.
 
     Raises
     ------
     ValueError
         If `kind` is none of ``KINDS``.
     """
+    check_kinds([kind])
     n = len(targets)
     lost = np.zeros(n)
     if kind == "knockdown":
@@ -58,10 +80,8 @@ def draw_perturbation(
         strength = np.log(rng.uniform(2.0, 10.0, n))
     elif kind == "knockout":
         strength, lost = np.log(rng.uniform(0.3, 0.95, n)), rng.uniform(0.8, 1.0, n)
-    elif kind == "activity":
-        strength, lost = np.zeros(n), rng.uniform(0.7, 1.0, n)
     else:
-        raise ValueError(f"unknown kind of perturbation {kind!r}; known: {', '.join(KINDS)}")
+        strength, lost = np.zeros(n), rng.uniform(0.7, 1.0, n)
     if penetrance is None:
         penetrance = float(rng.uniform(0.6, 1.0))
     return Perturbation(kind, np.asarray(targets), strength, lost, penetrance, n_cells)
@@ -80,11 +100,15 @@ def choose_targets(
         Kind of perturbation. For ``activity`` and ``knockout`` a target must regulate at least three
         genes where the network has such genes, since otherwise nothing could show.
     n_targets
-        How many.
+        How many; fewer are chosen where fewer are eligible.
     eligible
         Boolean per gene.
     rng
         Source of randomness.
+
+    Returns
+    -------
+    Indices of the chosen genes, without repeats, in the order drawn.
     """
     degree = network.out_degree()
     if kind in ("activity", "knockout"):

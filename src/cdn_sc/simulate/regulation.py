@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 N_ITERATIONS = 8
-# The largest gain of the linearised network: below 1 the fixed-point iteration converges
+# Largest gain of the linearised network: below 1 the fixed-point iteration converges
 MAX_GAIN = 0.7
 
 
@@ -91,7 +91,14 @@ def draw_network(
         Mean number of regulators of a gene; drawn from [1, 4] when None.
     depth
         Mean of the genes' log mean counts; drawn from [-1.8, 0.8] when None.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 5 genes.
     """
+    if n_genes < 5:
+        raise ValueError(f"n_genes is {n_genes}; a regulatory network needs at least 5 genes")
     strength = float(rng.uniform(0.25, 0.9)) if strength is None else strength
     edges_per_gene = float(rng.uniform(1.0, 4.0)) if edges_per_gene is None else edges_per_gene
     depth = float(rng.uniform(-1.8, 0.8)) if depth is None else depth
@@ -146,9 +153,7 @@ def _gain(weights: np.ndarray, regulators: np.ndarray) -> float:
     return radius
 
 
-def steady_state(
-    network: RegulatoryNetwork, drive: np.ndarray, activity_kept: np.ndarray, activity_shift: np.ndarray
-) -> np.ndarray:
+def steady_state(network: RegulatoryNetwork, drive: np.ndarray, activity_kept: np.ndarray) -> np.ndarray:
     """Log expression of cells, relative to baseline, at the network's fixed point.
 
     Parameters
@@ -159,18 +164,16 @@ def steady_state(
         Genes x cells: what enters each gene from outside (noise, programmes, a knockdown), log units.
     activity_kept
         Regulators x cells in [0, 1]: share of the regulator's effect that is left.
-    activity_shift
-        Regulators x cells: log change of the protein's activity that its transcript does not show.
 
     Returns
     -------
-    Genes x cells, float32.
+    Genes x cells, float32, natural-log units, within [-8, 5].
     """
     level = network.activity[:, None]
     usual = response(level)
     state = drive.astype(np.float32, copy=True)
     for _ in range(N_ITERATIONS):
-        effect = response(state[network.regulators] + level + activity_shift) * activity_kept - usual
+        effect = response(state[network.regulators] + level) * activity_kept - usual
         state = network.weights @ effect.astype(np.float32)
         state += drive
     return np.clip(state, -8.0, 5.0)

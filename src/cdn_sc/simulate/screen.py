@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cdn_sc.simulate.counts import draw_technical, log_normalise, simulate_counts
+from cdn_sc.simulate.counts import ScreenCounts, draw_technical, log_normalise, simulate_counts
 from cdn_sc.simulate.pair import Pair
-from cdn_sc.simulate.perturbation import KINDS, Perturbation, choose_targets, draw_perturbation
+from cdn_sc.simulate.perturbation import KINDS, Perturbation, check_kinds, choose_targets, draw_perturbation
 from cdn_sc.simulate.regulation import RegulatoryNetwork, draw_network
 
 if TYPE_CHECKING:
@@ -65,63 +66,92 @@ def screen_pairs(
     Returns
     -------
     One :class:`~cdn_sc.simulate.Pair` a group, with ``attributes`` ``kind``, ``genes``, ``control_cells``,
-    ``perturbed_cells`` and ``targets``.
+    ``perturbed_cells`` and ``n_targets``.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown or a size is too small.
     """
     kinds = dict.fromkeys(KINDS, 1.0) if kinds is None else kinds
+    check_kinds(kinds)
+    _check_cells(n_control, n_perturbed)
     share = float(rng.uniform(0.0, 0.5)) if hidden_share is None else hidden_share
     n_measured = round(n_genes * max(measured_per_gene, 1.0))
-    n_total = n_measured + round(share * n_measured)
-    network = draw_network(n_total, rng, strength=strength)
-    # typical panels leave out what is hardly expressed
-    order = np.argsort(-network.baseline + rng.gumbel(0.0, 1.0, n_total))
-    measured = np.sort(order[:n_measured])
-    is_measured = np.isin(np.arange(n_total), measured)
-
-    names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
-    count_weights = np.asarray(n_targets, dtype=float)
-    perturbations: list[Perturbation] = []
-    for _ in range(n_groups):
-        kind = str(rng.choice(names, p=weights / weights.sum()))
-        n = 1 + int(rng.choice(count_weights.size, p=count_weights / count_weights.sum()))
-        low, high = np.log(n_perturbed[0]), np.log(n_perturbed[1])
-        cells = round(float(np.exp(rng.uniform(low, high))))
-        targets = choose_targets(network, kind, n, _eligible(network, kind, is_measured), rng)
-        perturbations.append(draw_perturbation(kind, targets, cells, rng))
+    network = draw_network(n_measured + round(share * n_measured), rng, strength=strength)
+    measured = _measured_genes(network, n_measured, rng)
+    is_measured = np.isin(np.arange(network.n_genes), measured)
+    perturbations = [
+        _draw_group(network, kinds, n_targets, n_perturbed, is_measured, rng) for _ in range(n_groups)
+    ]
     screen_counts = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
 
-    counts = screen_counts.counts[:, measured]
-    by_panel = rng.random() < 0.5
-    totals = counts.sum(axis=1) if by_panel else 1e3 * screen_counts.depth
-    scale = 1.0 if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.3), np.log(20.0))))
-    values = log_normalise(counts, totals, scale)
-    column = np.full(n_total, -1)
-    column[measured] = np.arange(n_measured)
+    values = _normalised(screen_counts, measured, rng)
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
     pairs = []
     for index, perturbation in enumerate(perturbations):
-        perturbed, targets = values[screen_counts.group == index], column[perturbation.targets]
         attributes: dict[str, str | int | float] = {
             "kind": perturbation.kind,
             "genes": n_genes,
             "control_cells": n_control,
             "perturbed_cells": perturbation.n_cells,
-            "n_targets": len(targets),
+            "n_targets": len(perturbation.targets),
         }
-        if n_measured == n_genes:
-            pairs.append(Pair(control, perturbed, targets, attributes, graph))
-            continue
-        kept = _most_changed(control, perturbed, targets, n_genes)
-        pairs.append(
-            Pair(
-                np.ascontiguousarray(control[:, kept]),
-                np.ascontiguousarray(perturbed[:, kept]),
-                np.searchsorted(kept, targets),
-                attributes,
-                graph[np.ix_(kept, kept)],
-            )
-        )
+        targets = np.searchsorted(measured, perturbation.targets)
+        pair = Pair(control, values[screen_counts.group == index], targets, attributes, graph)
+        pairs.append(pair if n_measured == n_genes else _panel_of_most_changed(pair, n_genes))
     return pairs
+
+
+def _measured_genes(network: RegulatoryNetwork, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices, ascending, of the measured genes: typical panels leave out what is hardly expressed."""
+    order = np.argsort(-network.baseline + rng.gumbel(0.0, 1.0, network.n_genes))
+    return np.sort(order[:number])
+
+
+def _draw_group(
+    network: RegulatoryNetwork,
+    kinds: Mapping[str, float],
+    n_targets: Sequence[float],
+    n_cells: tuple[int, int],
+    among: np.ndarray,
+    rng: np.random.Generator,
+) -> Perturbation:
+    """Draw kind, number of targets, cells and targets of one group of a training screen."""
+    names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
+    kind = str(rng.choice(names, p=weights / weights.sum()))
+    number = _draw_number(n_targets, rng)
+    cells = round(float(np.exp(rng.uniform(np.log(n_cells[0]), np.log(n_cells[1])))))
+    targets = choose_targets(network, kind, number, _eligible(network, kind, among), rng)
+    return draw_perturbation(kind, targets, cells, rng)
+
+
+def _draw_number(frequencies: Sequence[float], rng: np.random.Generator) -> int:
+    """1, 2, 3 ... with these relative frequencies."""
+    weights = np.asarray(frequencies, dtype=float)
+    return 1 + int(rng.choice(weights.size, p=weights / weights.sum()))
+
+
+def _normalised(screen_counts: ScreenCounts, measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Log-normalised values of the measured genes, by the panel's totals or the cells', on some scale."""
+    counts = screen_counts.counts[:, measured]
+    by_panel = rng.random() < 0.5
+    totals = counts.sum(axis=1) if by_panel else 1e3 * screen_counts.depth
+    scale = 1.0 if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.3), np.log(20.0))))
+    return log_normalise(counts, totals, scale)
+
+
+def _panel_of_most_changed(pair: Pair, n_genes: int) -> Pair:
+    """Keep the targets and the genes with the largest absolute Welch t, `n_genes` in all."""
+    kept = _most_changed(pair.control, pair.perturbed, pair.targets, n_genes)
+    return Pair(
+        np.ascontiguousarray(pair.control[:, kept]),
+        np.ascontiguousarray(pair.perturbed[:, kept]),
+        np.searchsorted(kept, pair.targets),
+        pair.attributes,
+        None if pair.graph is None else pair.graph[np.ix_(kept, kept)],
+    )
 
 
 def _most_changed(control: np.ndarray, perturbed: np.ndarray, always: np.ndarray, number: int) -> np.ndarray:
@@ -134,8 +164,6 @@ def _most_changed(control: np.ndarray, perturbed: np.ndarray, always: np.ndarray
 
 def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.ndarray:
     """Genes seen often enough to be found; always at least the five highest of those allowed."""
-    if kind not in MIN_TARGET_MEAN:
-        raise ValueError(f"unknown kind of perturbation {kind!r}; known: {', '.join(KINDS)}")
     eligible = among & (network.baseline > np.log(MIN_TARGET_MEAN[kind]))
     eligible[np.argsort(np.where(among, -network.baseline, np.inf))[:5]] = True
     return eligible
@@ -190,33 +218,33 @@ def screen(
     `obs["kind"]`, `obs["batch"]`, `obs["responds"]`, `obs["depth"]`
         Kind of the group, batch, whether the cell responds, relative sequencing depth.
     `uns["targets"]` : dict
-        Group name -> list of target genes (an array of names).
+        Group name -> array of the target genes' names; inactive groups have no entry.
     `uns["network"]` : dict
-        Arrays ``regulator``, ``gene`` (names) and ``weight`` of the true regulatory edges.
+        Arrays ``regulator``, ``gene`` (names) and ``weight`` (natural-log units) of the true regulatory
+        edges.
 
     Raises
     ------
     ValueError
-        If a kind is unknown or a size is too small.
+        If a kind is unknown, a size is too small, or `penetrance` is no share.
     """
     if n_genes < 24:
         raise ValueError(f"n_genes is {n_genes}; a screen needs at least 24 genes")
-    if n_control < 2:
-        raise ValueError(f"n_control is {n_control}; at least 2 control cells are needed")
     if isinstance(n_groups, Mapping):
         plan = [kind for kind, number in n_groups.items() for _ in range(number)]
     else:
         plan = [KINDS[i % len(KINDS)] for i in range(n_groups)]
-    cell_range = (n_perturbed, n_perturbed) if isinstance(n_perturbed, int) else n_perturbed
-    if min(cell_range) < 2:
-        raise ValueError(f"n_perturbed is {n_perturbed}; at least 2 cells a group are needed")
+    check_kinds(n_groups if isinstance(n_groups, Mapping) else plan)
+    cell_range = n_perturbed if isinstance(n_perturbed, Sequence) else (n_perturbed, n_perturbed)
+    _check_cells(n_control, cell_range)
+    if penetrance is not None and not 0 <= penetrance <= 1:
+        raise ValueError(f"penetrance is {penetrance}; it is a share of cells, from 0 to 1")
 
     rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
     network = draw_network(n_genes, rng, strength=strength)
-    frequencies = np.asarray(n_targets, dtype=float)
     perturbations, used = [], np.zeros(n_genes, dtype=bool)
     for kind in plan:
-        n = 1 + int(rng.choice(frequencies.size, p=frequencies / frequencies.sum()))
+        n = _draw_number(n_targets, rng)
         unused = ~used if np.count_nonzero(~used) >= n else np.ones(n_genes, dtype=bool)
         targets = choose_targets(network, kind, n, _eligible(network, kind, unused), rng)
         used[targets] = True
@@ -230,19 +258,37 @@ def screen(
     return _to_anndata(simulated, network, perturbations)
 
 
-def _to_anndata(simulated, network, perturbations) -> AnnData:  # type: ignore[no-untyped-def]
+def _check_cells(n_control: int, n_perturbed: tuple[int, int]) -> None:
+    if n_control < 2:
+        raise ValueError(f"n_control is {n_control}; at least 2 control cells are needed")
+    low, high = n_perturbed
+    if not 2 <= low <= high:
+        raise ValueError(
+            f"n_perturbed is {n_perturbed}; at least 2 cells a group are needed, and the smaller number first"
+        )
+
+
+def _group_names(genes: np.ndarray, perturbations: Sequence[Perturbation]) -> list[str]:
+    """Targets and kind of each group; repeats are numbered from 2."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for perturbation in perturbations:
+        name = f"{'+'.join(genes[perturbation.targets]) or 'no_target'} ({perturbation.kind})"
+        seen[name] += 1
+        names.append(f"{name} #{seen[name]}" if seen[name] > 1 else name)
+    return names
+
+
+def _to_anndata(
+    simulated: ScreenCounts, network: RegulatoryNetwork, perturbations: Sequence[Perturbation]
+) -> AnnData:
     import anndata
     import pandas as pd
     from scipy import sparse
 
     width = len(str(network.n_genes))
     genes = np.array([f"gene_{i:0{width}d}" for i in range(1, network.n_genes + 1)])
-    names: list[str] = []
-    for perturbation in perturbations:
-        label = "+".join(genes[perturbation.targets]) or "no_target"
-        name = f"{label} ({perturbation.kind})"
-        repeats = sum(other == name or other.startswith(f"{name} #") for other in names)
-        names.append(f"{name} #{repeats + 1}" if repeats else name)
+    names = _group_names(genes, perturbations)
     labels = np.array([*names, "control"])[simulated.group]
     kinds = np.array([*(p.kind for p in perturbations), "control"])[simulated.group]
     obs = pd.DataFrame(
@@ -261,7 +307,9 @@ def _to_anndata(simulated, network, perturbations) -> AnnData:  # type: ignore[n
         obs=obs,
         var=pd.DataFrame(index=genes),
         uns={
-            "targets": {n: genes[p.targets] for n, p in zip(names, perturbations, strict=True) if p.targets.size},
+            "targets": {
+                n: genes[p.targets] for n, p in zip(names, perturbations, strict=True) if p.targets.size
+            },
             "network": {
                 "regulator": genes[network.regulators[columns]],
                 "gene": genes[rows],

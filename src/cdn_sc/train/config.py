@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 CONFIG_DIRECTORY = resources.files("cdn_sc.train") / "configs"
+SOURCE_OPTIONS = {
+    "scm": (
+        "genes", "gene_choices", "edges_per_gene", "mechanisms", "interventions", "n_control", "n_perturbed",
+        "n_targets",
+    ),
+    "screen": (
+        "genes", "selected", "groups", "control_cells", "values", "n_perturbed", "kinds", "n_targets",
+        "strength", "hidden_share",
+    ),
+}  # fmt: skip
+"""The options of each type of source, see :mod:`cdn_sc.train.data`."""
+AT_LEAST_ONE = (
+    "steps", "genes_per_batch", "max_pairs_per_batch", "validate_every", "checkpoint_every",
+    "validation_pairs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,12 +38,29 @@ class SourceConfig:
     weight
         Relative frequency of batches from this source.
     options
-        Ranges, see :mod:`cdn_sc.train.data`.
+        Ranges, names as in ``SOURCE_OPTIONS``; see :mod:`cdn_sc.train.data`.
+
+    Raises
+    ------
+    ValueError
+        If the type or the name of an option is unknown, or the weight is negative.
     """
 
     type: str
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.type not in SOURCE_OPTIONS:
+            raise ValueError(f"unknown type of source {self.type!r}; known: {', '.join(SOURCE_OPTIONS)}")
+        known = SOURCE_OPTIONS[self.type]
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"unknown option {name!r} of a source {self.type!r}; known: {', '.join(known)}"
+                )
+        if self.weight < 0:
+            raise ValueError(f"the weight of a source {self.type!r} is {self.weight}; it cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -51,15 +83,16 @@ class TrainConfig:
     genes_per_batch, max_pairs_per_batch
         A batch holds about this many genes over all its pairs, and at most this many pairs.
     learning_rate, weight_decay, clip
-        AdamW (no decay on biases, norms and scalars) and the gradient norm that is clipped to.
+        AdamW (no decay on biases and norms) and the gradient norm that is clipped to.
     average_decay
         Decay of the exponential moving average of the weights that is validated and exported.
     kind_told
         Share of pairs whose kind of perturbation the network is told.
     graph_weight
-        Weight of the graph loss (published architecture only).
+        Weight of the graph loss (published architecture with a graph head only).
     n_subsets
-        Smallest and largest number of gene subsets for both arms together (published architecture).
+        Range of the number of gene subsets for both arms together, the end not included (published
+        architecture); each arm gets half, rounded down.
     initial_weights
         Weights file to start from; empty for random weights.
     validate_every, checkpoint_every
@@ -107,40 +140,92 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     FileNotFoundError
         If there is no such file; lists the shipped names.
     ValueError
-        If a field is unknown or has the wrong type.
+        If the file is not TOML, or a field, a type of source or an option of one is unknown, missing or
+        has the wrong type.
     """
     path = Path(source)
     shipped = CONFIG_DIRECTORY / f"{source}.toml"
     if path.is_file():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     elif shipped.is_file():
-        text = shipped.read_text()
+        text = shipped.read_text(encoding="utf-8")
     else:
-        names = sorted(p.name.removesuffix(".toml") for p in CONFIG_DIRECTORY.iterdir() if p.name.endswith("toml"))
+        names = ", ".join(shipped_configs())
         raise FileNotFoundError(f"no configuration file {str(source)!r}; shipped with the package: {names}")
-    return config_from_dict(tomllib.loads(text) | dict(overrides or {}))
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"the configuration {str(source)!r} is not TOML: {error}") from error
+    return config_from_dict(values | dict(overrides or {}))
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    names = (entry.name for entry in CONFIG_DIRECTORY.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """Build a configuration from plain values and check their names and types."""
+    """Build a configuration from plain values and check their names and types.
+
+    Raises
+    ------
+    ValueError
+        If a field, a type of source or an option of one is unknown, missing or has the wrong type.
+    """
     known = {f.name: f for f in fields(TrainConfig)}
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"unknown field(s) {unknown} in the configuration; known: {sorted(known)}")
-    missing = [name for name in ("name", "network", "sources") if name not in values]
+    missing = [name for name, f in known.items() if f.default is MISSING and name not in values]
     if missing:
         raise ValueError(f"the configuration lacks {missing}")
-    checked = dict(values)
-    for name, value in checked.items():
-        default = known[name].default
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            checked[name] = float(value)
-        elif isinstance(default, int | float | str) and type(value) is not type(default):
-            raise ValueError(f"{name} = {value!r} in the configuration; expected {type(default).__name__}")
-    checked["sources"] = tuple(
-        SourceConfig(s["type"], float(s.get("weight", 1.0)), dict(s.get("options", {}))) for s in values["sources"]
-    )
-    if "n_subsets" in checked:
-        low, high = checked["n_subsets"]
-        checked["n_subsets"] = (int(low), int(high))
-    return TrainConfig(**checked)
+    checked = {name: _checked(name, value, known[name].default) for name, value in values.items()}
+    if "architecture" not in checked["network"]:
+        raise ValueError("the configuration's network lacks its architecture")
+    sources = tuple(_source(value) for value in checked["sources"])
+    if not sum(source.weight for source in sources) > 0:
+        raise ValueError("the configuration needs a source of positive weight")
+    return TrainConfig(**(checked | {"sources": sources}))
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """Return a field's value in the type that it has by default; integers will do for floats."""
+    if name == "network":
+        expected, fits = "a table", isinstance(value, Mapping)
+    elif name == "sources":
+        expected = "a list of tables"
+        fits = isinstance(value, list | tuple) and all(isinstance(v, Mapping | SourceConfig) for v in value)
+    elif name == "n_subsets":
+        expected, fits = "two integers", _two_integers(value)
+        value = tuple(value) if fits else value
+    elif name in AT_LEAST_ONE:
+        expected, fits = "an integer of at least 1", type(value) is int and value >= 1
+    elif isinstance(default, float):
+        expected, fits = "a number", type(value) in (int, float)
+        value = float(value) if fits else value
+    else:
+        kind = str if default is MISSING else type(default)
+        expected, fits = kind.__name__, type(value) is kind
+    if not fits:
+        raise ValueError(f"{name} = {value!r} in the configuration; expected {expected}")
+    return value
+
+
+def _two_integers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
+
+
+def _source(value: Mapping[str, Any] | SourceConfig) -> SourceConfig:
+    if isinstance(value, SourceConfig):
+        return value
+    unknown = sorted(set(value) - {"type", "weight", "options"})
+    if unknown or "type" not in value:
+        found = f"has the unknown field(s) {unknown}" if unknown else "lacks its type"
+        raise ValueError(f"a source of the configuration {found}; known: type, weight, options")
+    weight, options = value.get("weight", 1.0), value.get("options", {})
+    if type(weight) not in (int, float) or not isinstance(options, Mapping):
+        raise ValueError(
+            f"a source of the configuration needs a number as weight and a table as options: {value}"
+        )
+    return SourceConfig(value["type"], float(weight), dict(options))

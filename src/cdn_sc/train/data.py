@@ -1,4 +1,12 @@
-"""Batches of fresh simulated pairs; each step's batch depends on the seed and the step alone."""
+"""Batches of fresh simulated pairs; each step's batch depends on the seed and the step alone.
+
+Options of a source ``scm``: ``genes``, a range to draw the number of genes of a batch from, or
+``gene_choices``, a list to choose it from; all others go to :func:`cdn_sc.simulate.scm_pair`.
+
+Options of a source ``screen``: ``genes``, a range; ``control_cells``, a range; ``values``, the largest number
+of control cells times genes; ``groups``, the groups a network; ``selected``, the share of networks whose
+panels are the most changed genes of larger ones; all others go to :func:`cdn_sc.simulate.screen_pairs`.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +23,22 @@ def step_rng(config: TrainConfig, space: str, step: int) -> np.random.Generator:
 
     The spaces' names enter the seed, so that no training or validation draw coincides with one of a test
     suite, and a run that resumes at any step draws what it would have drawn.
+
+    Parameters
+    ----------
+    config
+        Its seed enters too.
+    space
+        ``"init"``, ``"train"``, ``"inputs"`` or ``"validation"``.
+    step
+        Number of the step.
     """
     word = int.from_bytes(space.encode(), "big")
     return np.random.default_rng(np.random.SeedSequence(word, spawn_key=(config.seed, step)))
 
 
 def draw_batch(config: TrainConfig, step: int) -> list[Pair]:
-    """Pairs of one training step, all from one source."""
+    """Pairs of one training step, all from one source and with the same number of genes."""
     rng = step_rng(config, "train", step)
     weights = np.array([source.weight for source in config.sources])
     source = config.sources[int(rng.choice(len(weights), p=weights / weights.sum()))]
@@ -45,9 +62,7 @@ def validation_pairs(config: TrainConfig) -> list[Pair]:
 def _draw(source: SourceConfig, n_genes: int, max_pairs: int, rng: np.random.Generator) -> list[Pair]:
     if source.type == "scm":
         return _draw_scm(source.options, n_genes, max_pairs, rng)
-    if source.type == "screen":
-        return _draw_screen(source.options, n_genes, max_pairs, rng)
-    raise ValueError(f"unknown type of source {source.type!r}; known: 'scm', 'screen'")
+    return _draw_screen(source.options, n_genes, max_pairs, rng)
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> int:

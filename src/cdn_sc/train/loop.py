@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
-from cdn_sc.inputs import make_batch
-from cdn_sc.metrics.ranking import rank_metrics, score_ranks
 from cdn_sc.models import build_network, load, save
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
 from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
-from cdn_sc.train.losses import graph_loss, target_loss
+from cdn_sc.train.objective import average_precisions, batch_loss
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+TRAINABLE = ("gene_transformer", "cdn")
 LOG_COLUMNS = ("step", "pairs", "seconds", "learning_rate", "loss", "validation_map")
 
 
@@ -40,15 +41,17 @@ def train(
     """Train a network on simulated pairs.
 
     A run resumes from ``folder/checkpoint.pt`` where there is one, and then gives what an uninterrupted
-    run would have given: batches depend on the seed and the step alone, and the states of the optimiser,
-    the averaged weights and torch's generator are stored.
+    run would have given: batches and dropout depend on the seed and the step alone, and the states of the
+    optimiser and the averaged weights are stored.
 
     Parameters
     ----------
     config
         What to train, see :func:`cdn_sc.train.read_config`.
     folder
-        Where the checkpoint, ``log.csv`` (loss and validation mean average precision) and the weights go.
+        Where the checkpoint, ``log.csv`` and the weights go. The log has a row for each validation, of
+        ``LOG_COLUMNS``: steps and pairs so far, seconds of training, learning rate of the next step, mean
+        loss of the last 500 steps, mean average precision of the averaged weights on the validation set.
     device
         Torch device.
     max_seconds
@@ -63,7 +66,10 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a checkpoint of another configuration.
+        If the folder holds a checkpoint of another configuration, or the configuration's network cannot
+        be made, does not predict targets, or has nothing in common with its initial weights.
+    FloatingPointError
+        If the loss is not finite; the last checkpoint stays as it is.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,19 +103,30 @@ class _TrainingState:
         self.seconds = 0.0
         self.last_map = float("nan")
         self.recent: list[float] = []
-        torch_seed = int(step_rng(config, "init", 0).integers(2**62))
-        # torch's initialisers draw from the global generator only; it is put back afterwards
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed)
-            self.network = build_network(config.network).to(device)
+        with _seeded(step_rng(config, "init", 0), device):
+            network: Any = build_network(config.network)
+        self.network = network.to(device)
+        architecture = self.network.config.architecture
+        if architecture not in TRAINABLE:
+            raise ValueError(
+                f"the network is a {architecture!r}; one that predicts targets is needed: {TRAINABLE}"
+            )
         if config.initial_weights:
-            start = load(config.initial_weights, device=device).state_dict()
-            missing, unexpected = self.network.load_state_dict(start, strict=False)
-            logger.info("initial weights: %d missing, %d unexpected", len(missing), len(unexpected))
+            self._start_from(config.initial_weights)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.network, config), lr=config.learning_rate)
         self._validation: list[Pair] | None = None
         self._resume()
+
+    def _start_from(self, initial_weights: str) -> None:
+        """Take over what another network has under the same names, such as the encoder alone."""
+        start = load(initial_weights, device=self.device).state_dict()
+        missing, unexpected = self.network.load_state_dict(start, strict=False)
+        if len(unexpected) == len(start):
+            raise ValueError(
+                f"the initial weights {initial_weights!r} are of an altogether different network"
+            )
+        logger.info("initial weights: %d missing, %d unexpected", len(missing), len(unexpected))
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -117,9 +134,11 @@ class _TrainingState:
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
         if saved["config"] != _json(self.config):
+            before, now = json.loads(saved["config"]), json.loads(_json(self.config))
+            differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
             raise ValueError(
-                f"{path} belongs to another configuration; train into an empty folder, or with the one "
-                "that the run began with"
+                f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
+                "empty folder, or with the configuration that the run began with"
             )
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -156,64 +175,25 @@ class _TrainingState:
             group["lr"] = rate
         self.network.train()
         rng = step_rng(config, "inputs", step)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**62)))  # dropout
-            loss = self._loss(pairs, rng)
+        with _seeded(rng, self.device):  # dropout
+            loss = batch_loss(self.network, pairs, config, rng=rng, device=self.device)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {float(loss)} at step {step}; a lower learning rate may help"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimiser.step()
         # a short warm-up of the average keeps the initial weights from lingering
         decay = min(config.average_decay, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1.0 - decay)
+        update_average(self.average, self.network.state_dict(), decay)
         self.step = step + 1
         self.pairs += len(pairs)
         self.seconds += time.monotonic() - begin
         value = float(loss.detach())
         self.recent = [*self.recent[-499:], value]
         return value
-
-    def _loss(self, pairs: list[Pair], rng: np.random.Generator) -> Tensor:
-        config = self.config
-        told = rng.random(len(pairs)) < config.kind_told
-        kinds = [
-            str(p.attributes["kind"]) if t and "kind" in p.attributes else None
-            for p, t in zip(pairs, told, strict=True)
-        ]
-        # half of the subsets an arm (model.md, section 1)
-        low, high = config.n_subsets
-        n_subsets = max(2, int(rng.integers(low, max(high, low + 1)))) // 2
-        batch = make_batch(
-            self.network,
-            [(p.control, p.perturbed) for p in pairs],
-            rng=rng,
-            kinds=kinds,
-            n_subsets=(n_subsets, n_subsets),
-        ).to(self.device)
-        labels, mask = _labels(pairs, self.device)
-        if self.network.config.architecture == "gene_transformer":
-            return target_loss(self.network(batch), labels, mask)
-        network: Any = self.network
-        code = network.encode_arm(batch.control)
-        logits = network.compare(
-            code,
-            network.encode_arm(batch.perturbed),
-            batch.control.mean_variance,
-            batch.perturbed.mean_variance,
-            batch.n_genes if batch.control.padded else None,
-        )
-        loss = target_loss(logits, labels, mask)
-        if config.graph_weight and all(p.graph is not None for p in pairs):
-            graph = torch.zeros(*mask.shape, mask.shape[1], dtype=torch.bool)
-            for b, pair in enumerate(pairs):
-                n = pair.control.shape[1]
-                graph[b, :n, :n] = torch.from_numpy(np.asarray(pair.graph, dtype=bool))
-            loss = loss + config.graph_weight * graph_loss(
-                network.graph_logits(code), graph.to(self.device), mask
-            )
-        return loss
 
     def validate(self) -> None:
         """Mean average precision of the averaged weights on the fixed validation set, into the log."""
@@ -222,9 +202,10 @@ class _TrainingState:
         current = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
         try:
-            self.last_map = mean_average_precision(self.network, self._validation, self.device)
+            precisions = average_precisions(self.network, self._validation, self.device)
         finally:
             self.network.load_state_dict(current)
+        self.last_map = float(precisions.mean())
         loss = float(np.mean(self.recent)) if self.recent else float("nan")
         row = (self.step, self.pairs, round(self.seconds, 1), learning_rate(self.config, self.step), loss)
         path = self.folder / LOG
@@ -234,11 +215,14 @@ class _TrainingState:
             if new:
                 writer.writerow(LOG_COLUMNS)
             writer.writerow([*row, self.last_map])
-        logger.info("step %d: loss %.4f, validation mAP %.4f", self.step, loss, self.last_map)
+        of_sources = precisions.reshape(len(self.config.sources), -1).mean(axis=1)
+        listed = ", ".join(f"{s.type} {v:.4f}" for s, v in zip(self.config.sources, of_sources, strict=True))
+        logger.info("step %d: loss %.4f, validation mAP %.4f (%s)", self.step, loss, self.last_map, listed)
 
     def export(self) -> Path:
         """Write the averaged weights with their configuration and training record."""
-        network = build_network(self.config.network)
+        with torch.random.fork_rng(devices=[]):  # fresh weights would move the global generator
+            network = build_network(self.config.network)
         network.load_state_dict({k: v.cpu() for k, v in self.average.items()})
         path = self.folder / f"{self.config.name}.safetensors"
         training = {
@@ -247,9 +231,13 @@ class _TrainingState:
             "pairs": self.pairs,
             "hours": round(self.seconds / 3600, 3),
             "hardware": f"{self.device}, {torch.get_num_threads()} thread(s)",
-            "validation_map": self.last_map,
+            "validation_map": None if np.isnan(self.last_map) else self.last_map,
         }
-        card = {"name": self.config.name, "recommended_for": self.config.recommended_for, "training": training}
+        card = {
+            "name": self.config.name,
+            "recommended_for": self.config.recommended_for,
+            "training": training,
+        }
         save(network, path, card)
         return path
 
@@ -261,32 +249,22 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 @torch.no_grad()
-def mean_average_precision(
-    network: nn.Module, pairs: list[Pair], device: str = "cpu", *, told: bool = False
-) -> float:
-    """Mean average precision of a network over pairs; subsets are drawn from a fixed seed."""
-    network.eval()
-    scores = []
-    for number, pair in enumerate(pairs):
-        rng = np.random.default_rng(number)
-        kind = str(pair.attributes["kind"]) if told and "kind" in pair.attributes else None
-        batch = make_batch(network, [(pair.control, pair.perturbed)], rng=rng, kinds=[kind])
-        logits = network(batch.to(device))[0].cpu().numpy()
-        labels = np.zeros(logits.size, dtype=bool)
-        labels[pair.targets] = True
-        ranks = score_ranks(logits, rng.permutation(logits.size))
-        scores.append(rank_metrics(ranks[labels], logits.size)["average_precision"])
-    return float(np.mean(scores))
+def update_average(average: dict[str, Tensor], current: Mapping[str, Tensor], decay: float) -> None:
+    """Move an exponential moving average in place; tensors that are no floats are copied."""
+    for name, value in current.items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1.0 - decay)
+        else:
+            average[name].copy_(value)
 
 
-def _labels(pairs: list[Pair], device: str) -> tuple[Tensor, Tensor]:
-    n = max(p.control.shape[1] for p in pairs)
-    labels = torch.zeros(len(pairs), n)
-    mask = torch.zeros(len(pairs), n, dtype=torch.bool)
-    for b, pair in enumerate(pairs):
-        labels[b, torch.from_numpy(np.asarray(pair.targets, dtype=np.int64))] = 1.0
-        mask[b, : pair.control.shape[1]] = True
-    return labels.to(device), mask.to(device)
+@contextmanager
+def _seeded(rng: np.random.Generator, device: str) -> Iterator[None]:
+    """Seed torch's global generators, the only ones of its initialisers and dropout; put them back after."""
+    others = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=others):
+        torch.manual_seed(int(rng.integers(2**62)))
+        yield
 
 
 def _parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
@@ -306,7 +284,10 @@ def _truncate_log(path: Path, step: int) -> None:
     """Drop rows past the checkpoint, which the resumed run writes again."""
     if not path.exists():
         return
-    rows = list(csv.reader(path.open(newline="")))
-    kept = [rows[0], *(row for row in rows[1:] if int(row[0]) <= step)]
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(kept)
+        writer = csv.DictWriter(file, LOG_COLUMNS)
+        writer.writeheader()
+        writer.writerows(kept)

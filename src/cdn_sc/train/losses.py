@@ -8,8 +8,7 @@ from torch.nn import functional as F
 def target_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy per gene plus listwise softmax cross-entropy over the genes of a pair.
 
-    The first makes sigmoid scores comparable across pairs (model.md, section 5: the published loss), the
-    second asks that targets come first whatever the number of genes.
+    The first, the loss of Wu et al. 2025, makes sigmoid scores comparable across pairs; the second asks that targets come first whatever the number of genes.
 
     Parameters
     ----------
@@ -17,6 +16,11 @@ def target_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         B x N; labels are 1 for targets.
     mask
         B x N, true for genes, false for padding.
+
+    Returns
+    -------
+    Scalar: mean over the pairs of half the binary part, summed over genes and divided by the number of
+    targets, plus the listwise part.
     """
     finite = logits.masked_fill(~mask, 0.0)
     binary = F.binary_cross_entropy_with_logits(finite, labels, reduction="none")
@@ -38,6 +42,10 @@ def graph_loss(logits: Tensor, graph: Tensor, mask: Tensor) -> Tensor:
         B x N x N, true at [i, j] for an edge i -> j.
     mask
         B x N, true for genes, false for padding.
+
+    Returns
+    -------
+    Scalar: mean over all gene pairs of the batch; of two edges in opposite directions i -> j counts.
     """
     upper = torch.ones_like(graph).triu(1).bool() & mask[:, :, None] & mask[:, None, :]
     labels = torch.where(graph, 1, torch.where(graph.transpose(1, 2), 2, 0))

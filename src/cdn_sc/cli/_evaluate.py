@@ -1,0 +1,127 @@
+"""`cdn-sc evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdn_sc.cli._files import make_folder
+from cdn_sc.errors import InputError
+
+if TYPE_CHECKING:
+    from cdn_sc.predictors import Predictor
+
+_BY = {"scm240": ["mechanism", "intervention"], "scm_untrained": ["intervention"], "screens": ["kind"]}
+
+
+def evaluate(
+    suite: Annotated[str, typer.Option(help="scm240, scm_untrained, screens or real.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the settings.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a model, or file of weights; repeat for several. Default: default."),
+    ] = None,
+    rivals_only: Annotated[bool, typer.Option("--rivals-only", help="Score no model.")] = False,
+    tell_kind: Annotated[
+        bool, typer.Option("--tell-kind", help="Tell the models what the perturbations do.")
+    ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Attribute of the pairs to tell apart in further tables; repeat for several."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pairs.")] = None,
+    genes: Annotated[int | None, typer.Option(min=2, help="[scm240, scm_untrained, screens] Genes.")] = None,
+    n_datasets: Annotated[
+        int | None, typer.Option(min=1, help="[scm240, scm_untrained] Data sets for each setting.")
+    ] = None,
+    n_cells: Annotated[
+        int | None,
+        typer.Option(min=2, help="[scm240, scm_untrained] Only the first so many cells of an arm."),
+    ] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Option(help="[screens] Kind of perturbation; repeat for several.")
+    ] = None,
+    n_networks: Annotated[
+        int | None, typer.Option(min=1, help="[screens] Networks for each number of genes and kind.")
+    ] = None,
+    n_groups: Annotated[int | None, typer.Option(min=1, help="[screens] Groups on each network.")] = None,
+    path: Annotated[Path | None, typer.Option(help="[real] An h5ad file with raw counts in X.")] = None,
+    groupby: Annotated[str | None, typer.Option(help="[real] Column of obs with the perturbations.")] = None,
+    control: Annotated[str | None, typer.Option(help="[real] Label of the control cells.")] = None,
+    truth: Annotated[
+        str | None, typer.Option(help="[real] Key of uns: label -> measured target gene, empty if none.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="[real] What the perturbations did.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the suite's data and of the evaluation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    n_jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each process. Default: shared out evenly.")
+    ] = None,
+    n_bootstrap: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
+) -> None:
+    """Measure how well known targets are found, by models and by simple rivals, on the same pairs.
+
+    Pairs that were scored are kept in the folder, so that the same command goes on where it was stopped.
+    """
+    make_folder(output)
+    if path is not None and not path.is_file():
+        raise InputError(f"there is no file {str(path)!r}.")
+    given: dict[str, Any] = {
+        "genes": genes,
+        "n_datasets": n_datasets,
+        "n_cells": n_cells,
+        "kinds": tuple(kinds) if kinds else None,
+        "n_networks": n_networks,
+        "n_groups": n_groups,
+        "path": None if path is None else str(path),
+        "groupby": groupby,
+        "control": control,
+        "truth": truth,
+        "kind": kind,
+        "limit": limit,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+
+    from cdn_sc import metrics, settings
+
+    if quiet:
+        settings.verbosity = "warning"
+    if suite != "real":
+        options["seed"] = seed
+    pairs = metrics.suite(suite, **options)
+    predictors = {} if rivals_only else _load(model or ["default"], device, threads)
+    result = metrics.evaluate(
+        pairs,
+        predictors,
+        tell_kind=tell_kind,
+        seed=seed,
+        n_jobs=n_jobs,
+        threads=threads,
+        n_bootstrap=n_bootstrap,
+        resume=output / "scored.jsonl",
+        description={"suite": suite, "options": options},
+    )
+    result.write(output, by=by or _BY.get(suite, []))
+    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
+    typer.echo(f"Written: {output}")
+
+
+def _load(models: list[str], device: str, threads: int | None) -> "dict[str, Predictor]":
+    import torch
+
+    from cdn_sc._device import resolve_device
+    from cdn_sc.predictors import load_predictor
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    predictors: dict[str, Predictor] = {}
+    for model in models:
+        predictor = load_predictor(model, device=resolve_device(device))
+        # two files of one run carry the same name
+        name = predictor.name if predictor.name not in predictors else model
+        if name in predictors:
+            raise InputError(f"the model {model!r} is given twice.")
+        predictors[name] = predictor
+    return predictors

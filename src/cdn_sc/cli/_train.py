@@ -1,0 +1,59 @@
+"""`cdn-sc train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdn_sc.cli._files import make_folder
+from cdn_sc.errors import InputError
+
+
+def train(
+    config: Annotated[
+        str, typer.Option(help="Configuration: a TOML file, or a name such as gene-transformer.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder of the run; a run that was stopped goes on from it."),
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop after about this time; the same command goes on.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads that PyTorch uses. Default: its own choice.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
+) -> None:
+    """Train a network on simulated pairs, drawn afresh at every step."""
+    from tomllib import TOMLDecodeError
+
+    from cdn_sc.train.config import read_config
+
+    try:
+        configuration = read_config(config)
+    except TOMLDecodeError as error:
+        raise InputError(f"{config!r} is no TOML file: {error}.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the configuration {config!r} cannot be used: {error!r}.") from error
+    make_folder(output)
+
+    import torch
+
+    from cdn_sc import settings
+    from cdn_sc._device import resolve_device
+    from cdn_sc.train import train as train_network
+
+    if quiet:
+        settings.verbosity = "warning"
+    if threads is not None:
+        torch.set_num_threads(threads)
+    weights = train_network(
+        configuration,
+        output,
+        device=resolve_device(device),
+        max_seconds=max_seconds,
+        progress=settings.show_progress,
+    )
+    typer.echo(f"Written: {weights}")

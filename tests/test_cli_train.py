@@ -1,0 +1,86 @@
+"""The command `cdn-sc train`."""
+
+import pandas as pd
+import pytest
+import torch
+
+import cdn_sc
+from cdn_sc.cli import main
+
+CONFIG = """
+name = "small"
+steps = 4
+genes_per_batch = 40
+max_pairs_per_batch = 4
+validate_every = 1
+checkpoint_every = 2
+validation_pairs = 2
+
+[network]
+architecture = "gene_transformer"
+channels = 16
+heads = 2
+layers = 1
+
+[[sources]]
+type = "scm"
+options = { genes = [6, 10], n_control = [50, 80], n_perturbed = [50, 80] }
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "small.toml").write_text(CONFIG)
+    return tmp_path / "small.toml"
+
+
+@pytest.fixture(autouse=True)
+def keep_settings():
+    verbosity, threads = cdn_sc.settings.verbosity, torch.get_num_threads()
+    yield
+    cdn_sc.settings.verbosity = verbosity
+    torch.set_num_threads(threads)
+
+
+def run(*arguments):
+    main(["train", "--quiet", "--device", "cpu", *map(str, arguments)])
+
+
+def fails(capsys, code, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    said = capsys.readouterr()
+    assert stopped.value.code == code
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.filterwarnings("default::ResourceWarning")
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+def test_train_stop_and_go_on(config, tmp_path, capsys):
+    run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0, "--threads", 1)
+    network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
+    assert network.card["training"]["steps"] == 1
+    run("--config", config, "-o", tmp_path / "run")
+    assert "small.safetensors" in capsys.readouterr().out
+    network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
+    assert network.card["training"]["steps"] == 4
+    assert network.card["name"] == "small"
+    assert pd.read_csv(tmp_path / "run" / "log.csv")["step"].tolist() == [1, 2, 3, 4]
+
+
+def test_bad_input_is_one_line(config, tmp_path, capsys):
+    out = ["-o", tmp_path / "out"]
+    assert "'gene-transformer'" in fails(capsys, 1, "--config", "none", *out)
+    for text, expected in {
+        "name = ": "is no TOML file",
+        'name = "a"': "lacks ['network', 'sources']",
+        CONFIG + "\n[colour]\n": "unknown field(s) ['colour']",
+        CONFIG.replace('type = "scm"', ""): "'type'",
+        CONFIG.replace("gene_transformer", "transformer"): "no architecture 'transformer'",
+    }.items():
+        config.write_text(text)
+        assert expected in fails(capsys, 1, "--config", config, *out)
+    assert "is a file" in fails(capsys, 1, "--config", "gene-transformer", "-o", config)
+    assert "--config" in fails(capsys, 2, *out)
