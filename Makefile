@@ -1,31 +1,39 @@
 # Every target makes its own environment in .venv; nothing has to be installed by hand.
+# Python 3.11 or later: `make test PYTHON=python3.12`.
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test docs lint clean
 
-demo: $(STAMP)
+demo: .venv/.installed
 	$(BIN)/cdn-sc demo --output demo_output
 
-test: $(STAMP)
+test: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-$(STAMP): pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(PIP) -e .
+	touch $@
+
+.venv/.test: .venv/.installed
+	$(PIP) -e '.[test]'
+	touch $@
+
+.venv/.docs: .venv/.installed
+	$(PIP) -e '.[docs]'
 	touch $@
 
 clean:
-	rm -rf .venv docs/_build demo_output
+	rm -rf .venv docs/_build docs/generated demo_output

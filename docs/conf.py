@@ -1,5 +1,6 @@
 """Configuration of the documentation."""
 
+import re
 from importlib.metadata import version as installed_version
 
 project = "cdn-sc"
@@ -29,8 +30,21 @@ napoleon_google_docstring = False
 # The first line of a section Returns is a sentence here, not a type.
 napoleon_use_rtype = False
 default_role = "code"
+# Names of fields, such as uns['table'], are code and no prose.
+smartquotes = False
 
 html_theme = "sphinx_book_theme"
 html_title = "cdn-sc"
 html_static_path = ["_static"]
 html_theme_options = {"show_toc_level": 2, "use_download_button": False}
+
+
+def _plain_field_names(app, what, name, obj, options, lines):
+    """Napoleon sets the fields that a function writes in bold, backticks and all; take the backticks away."""
+    for number, line in enumerate(lines):
+        lines[number] = re.sub(r"^`([^`]+)` : ", r"\1 : ", line)
+
+
+def setup(app):
+    """Register the step above; it runs before napoleon, which has a higher priority number."""
+    app.connect("autodoc-process-docstring", _plain_field_names, priority=100)

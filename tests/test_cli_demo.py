@@ -41,7 +41,7 @@ def test_files(said, folder):
     assert sorted(path.name for path in folder.iterdir()) == ["demo.h5ad", "predicted_targets.png"]
     adata = ad.read_h5ad(folder / "demo.h5ad")
     assert adata.uns["cdn_targets"]["params"]["model"] == "gene-transformer"
-    table = cdn_sc.get.predicted_targets_df(adata, "gene_104 (knockdown)", n_genes=3)
+    table = cdn_sc.get.predicted_targets_df(adata, "gene_009 (knockdown)", n_genes=3)
     assert ", ".join(table["gene"]) in said
     assert (adata.layers["counts"] != adata.X).nnz > 0
     picture = (folder / "predicted_targets.png").read_bytes()

@@ -12,7 +12,7 @@ name = "small"
 steps = 4
 genes_per_batch = 40
 max_pairs_per_batch = 4
-validate_every = 1
+validate_every = 2
 checkpoint_every = 2
 validation_pairs = 2
 
@@ -56,8 +56,6 @@ def fails(capsys, code, *arguments):
     return said.err
 
 
-@pytest.mark.filterwarnings("default::ResourceWarning")
-@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 def test_train_stop_and_go_on(config, tmp_path, capsys):
     run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0, "--threads", 1)
     network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
@@ -67,12 +65,12 @@ def test_train_stop_and_go_on(config, tmp_path, capsys):
     network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
     assert network.card["training"]["steps"] == 4
     assert network.card["name"] == "small"
-    assert pd.read_csv(tmp_path / "run" / "log.csv")["step"].tolist() == [1, 2, 3, 4]
+    assert pd.read_csv(tmp_path / "run" / "log.csv")["step"].tolist() == [2, 4]
 
 
 def test_bad_input_is_one_line(config, tmp_path, capsys):
     out = ["-o", tmp_path / "out"]
-    assert "'gene-transformer'" in fails(capsys, 1, "--config", "none", *out)
+    assert "gene-transformer" in fails(capsys, 1, "--config", "none", *out)
     for text, expected in {
         "name = ": "is no TOML file",
         'name = "a"': "lacks ['network', 'sources']",

@@ -11,7 +11,7 @@ def screen():
 
 
 def test_small_screen_with_known_targets(screen):
-    assert screen.shape == (2200, 200)
+    assert screen.shape == (3100, 200)
     assert (screen.X.data == np.round(screen.X.data)).all()
     assert screen.X.data.min() > 0
     truth = screen.uns["targets"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cdn_sc.graphs import _compile
+from cdn_sc import _compile
 from cdn_sc.graphs.fci import fci_graphs
 
 KINDS = ["linear", "tanh", "log counts", "duplicated genes", "unexpressed genes"]

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from cdn_sc.metrics import available_suites, evaluate, register_suite, suite
+from cdn_sc.metrics.suites import suite_size
 
 
 @pytest.fixture
@@ -84,13 +85,23 @@ def test_screens_suite():
     assert not np.array_equal(other.control, pairs[0].control)
 
 
-def test_screens_suite_draws_what_training_never_does():
+def test_suites_and_training_draw_from_different_seeds():
     from cdn_sc.simulate.scm import seeded_rng
+    from cdn_sc.train import read_config
+    from cdn_sc.train.data import step_rng
 
-    test, training = (
-        seeded_rng(purpose, 0, "screens", 30, "knockdown", 0).random(4) for purpose in ("test", "train")
-    )
-    assert not np.intersect1d(test, training).size
+    config = read_config("gene-transformer")
+    suite_draws = [
+        seeded_rng("test", 0, "screens", genes, kind, network).random()
+        for genes in (100, 500)
+        for kind in ("knockdown", "activity")
+        for network in range(10)
+    ]
+    training = [
+        step_rng(config, space, step).random() for space in ("train", "validation") for step in range(200)
+    ]
+    assert not set(suite_draws) & set(training)
+    assert len(set(suite_draws)) == 40
 
 
 def test_options_are_checked():
@@ -98,3 +109,26 @@ def test_options_are_checked():
         suite("scm240", path="x.h5ad")
     with pytest.raises(ValueError, match="'real' needs the option path"):
         suite("real")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("scm240", {"genes": 10, "n_datasets": 1, "n_cells": 2, "limit": 7}),
+        ("scm_untrained", {"genes": 10, "n_datasets": 2, "n_cells": 2}),
+        (
+            "screens",
+            {"genes": (30, 40), "kinds": ("activity",), "n_networks": 2, "n_groups": 3, "n_control": 20},
+        ),
+        ("screens", {"genes": 30, "kinds": ("activity",), "n_networks": 1, "n_groups": 3, "n_control": 20}),
+    ],
+)
+def test_size(name, options):
+    assert suite_size(name, **options) == sum(1 for _ in suite(name, **options))
+
+
+def test_size_of_whole_suites():
+    assert suite_size("scm240") == 3600
+    assert suite_size("scm_untrained", genes=20) == 800
+    assert suite_size("screens") == 10 * 4 * 4 * 8
+    assert suite_size("real", path="x.h5ad") is None

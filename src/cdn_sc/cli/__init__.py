@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped.", _INTERRUPTED)
-    except (CdnScError, OSError, ValueError) as error:
+    except (CdnScError, OSError, ValueError, FloatingPointError) as error:
         logger.debug("The error in full:", exc_info=True)
         _fail(str(error), 1)
     # newer versions of typer return the code of an interrupt instead of raising

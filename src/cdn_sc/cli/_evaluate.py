@@ -85,6 +85,7 @@ def evaluate(
     options = {name: value for name, value in given.items() if value is not None}
 
     from cdn_sc import metrics, settings
+    from cdn_sc.metrics.suites import suite_size
 
     if quiet:
         settings.verbosity = "warning"
@@ -101,6 +102,7 @@ def evaluate(
         threads=threads,
         n_bootstrap=n_bootstrap,
         resume=output / "scored.jsonl",
+        total=suite_size(suite, **options),
         description={"suite": suite, "options": options},
     )
     result.write(output, by=by or _BY.get(suite, []))

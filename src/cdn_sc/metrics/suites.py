@@ -1,6 +1,6 @@
 """Named suites of pairs with known targets, for `cdn_sc.metrics.evaluate` and the command line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, signature
 from itertools import islice
 from os import PathLike
@@ -11,15 +11,20 @@ from cdn_sc.simulate.pair import Pair
 Suite = Callable[..., Iterator[Pair]]
 
 _SUITES: dict[str, Suite] = {}
+_SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {}
 
 
-def register_suite(name: str) -> Callable[[Suite], Suite]:
+def register_suite(
+    name: str, *, n_pairs: Callable[[Mapping[str, Any]], int] | None = None
+) -> Callable[[Suite], Suite]:
     """Return a decorator that makes a function of keyword options a suite of that name.
 
     Parameters
     ----------
     name
         What `suite` and the command line call it.
+    n_pairs
+        Number of its pairs, from all its options; for progress bars.
 
     Returns
     -------
@@ -35,6 +40,8 @@ def register_suite(name: str) -> Callable[[Suite], Suite]:
         if name in _SUITES:
             raise ValueError(f"there is a suite {name!r} already")
         _SUITES[name] = function
+        if n_pairs is not None:
+            _SIZES[name] = n_pairs
         return function
 
     return add
@@ -91,7 +98,35 @@ def suite(name: str, *, limit: int | None = None, **options: Any) -> Iterator[Pa
     return islice(_SUITES[name](**options), limit)
 
 
-@register_suite("scm240")
+def suite_size(name: str, *, limit: int | None = None, **options: Any) -> int | None:
+    """Return the number of pairs of a suite, None where that is not known beforehand.
+
+    Parameters
+    ----------
+    name, limit, options
+        As of `suite`.
+    """
+    if name not in _SIZES:
+        return None
+    defaults = {option.name: option.default for option in signature(_SUITES[name]).parameters.values()}
+    size = _SIZES[name](defaults | options)
+    return size if limit is None else min(size, limit)
+
+
+def _scm_size(options: Mapping[str, Any], n_mechanisms: int) -> int:
+    from cdn_sc.simulate.scm import INTERVENTIONS, SIZES
+
+    # a data set has as many interventional regimes as genes
+    regimes = sum(genes for genes, _ in SIZES if options["genes"] in (None, genes))
+    return regimes * n_mechanisms * len(INTERVENTIONS) * options["n_datasets"]
+
+
+def _screens_size(options: Mapping[str, Any]) -> int:
+    sizes = 1 if isinstance(options["genes"], int) else len(options["genes"])
+    return sizes * len(options["kinds"]) * options["n_networks"] * options["n_groups"]
+
+
+@register_suite("scm240", n_pairs=lambda options: _scm_size(options, 3))
 def scm240_suite(
     *, seed: int = 0, genes: int | None = None, n_datasets: int = 5, n_cells: int | None = None
 ) -> Iterator[Pair]:
@@ -110,7 +145,7 @@ def scm240_suite(
         yield _first_cells(pair, n_cells)
 
 
-@register_suite("scm_untrained")
+@register_suite("scm_untrained", n_pairs=lambda options: _scm_size(options, 1))
 def untrained_mechanism_suite(
     *, seed: int = 0, genes: int | None = None, n_datasets: int = 5, n_cells: int | None = None
 ) -> Iterator[Pair]:
@@ -191,7 +226,7 @@ def real_suite(
         yield Pair(control_cells, cells(label), adata.var_names.get_indexer([target]), attributes)
 
 
-@register_suite("screens")
+@register_suite("screens", n_pairs=_screens_size)
 def screens_suite(
     *,
     seed: int = 0,

@@ -97,8 +97,8 @@ def choose_targets(
     network
         The network; regulators of more genes are chosen more often.
     kind
-        Kind of perturbation. For ``activity`` and ``knockout`` a target must regulate at least three
-        genes where the network has such genes, since otherwise nothing could show.
+        Kind of perturbation. For ``activity`` a target must regulate at least three genes where the
+        network has such genes, since otherwise nothing could show.
     n_targets
         How many; fewer are chosen where fewer are eligible.
     eligible
@@ -111,10 +111,12 @@ def choose_targets(
     Indices of the chosen genes, without repeats, in the order drawn.
     """
     degree = network.out_degree()
-    if kind in ("activity", "knockout"):
+    if kind == "activity":
         weight = eligible * np.where(degree >= 3, np.sqrt(degree), 0.0)
         if np.count_nonzero(weight) < n_targets:
             weight = eligible * (degree + 1e-3)
+    elif kind == "knockout":
+        weight = eligible * (0.3 + np.sqrt(degree))
     else:
         weight = eligible * (1.0 + (degree > 0))
     n_targets = min(n_targets, int(np.count_nonzero(weight)))

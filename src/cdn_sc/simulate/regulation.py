@@ -90,7 +90,7 @@ def draw_network(
     edges_per_gene
         Mean number of regulators of a gene; drawn from [1, 4] when None.
     depth
-        Mean of the genes' log mean counts; drawn from [-1.8, 0.8] when None.
+        Mean of the genes' log mean counts; drawn from [-2.4, 0.4] when None.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def draw_network(
         raise ValueError(f"n_genes is {n_genes}; a regulatory network needs at least 5 genes")
     strength = float(rng.uniform(0.25, 0.9)) if strength is None else strength
     edges_per_gene = float(rng.uniform(1.0, 4.0)) if edges_per_gene is None else edges_per_gene
-    depth = float(rng.uniform(-1.8, 0.8)) if depth is None else depth
+    depth = float(rng.uniform(-2.4, 0.4)) if depth is None else depth
 
     n_regulators = max(2, round(n_genes * rng.uniform(0.1, 0.5)))
     regulators = rng.choice(n_genes, n_regulators, replace=False)
@@ -117,17 +117,18 @@ def draw_network(
     sign = np.where((rng.random(adjacency.shape) < 0.85) == positive, 1.0, -1.0)
     dense = adjacency * size * sign
     activity = rng.uniform(0.3, 2.5, n_regulators)
-    dense *= min(1.0, MAX_GAIN / max(_gain(dense, regulators), 1e-9))
+    # only what regulators do to each other can run away
+    dense[regulators] *= min(1.0, MAX_GAIN / max(_gain(dense, regulators), 1e-9))
 
-    n_programmes = int(rng.integers(0, 5))
+    n_programmes = int(rng.integers(0, 7))
     programmes = rng.normal(0.0, 1.0, (n_programmes, n_genes)) * (
         rng.random((n_programmes, n_genes)) < rng.uniform(0.05, 0.5)
     )
-    programmes *= rng.uniform(0.05, 0.35, (n_programmes, 1))
-    noise = rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.5, n_genes))
+    programmes *= rng.uniform(0.05, 0.5, (n_programmes, 1))
+    noise = rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.6, n_genes))
     noise[regulators] *= rng.uniform(1.2, 3.0)
-    baseline = np.clip(rng.normal(depth, rng.uniform(0.8, 2.0), n_genes), -4.5, 4.5)
-    dispersion = rng.uniform(0.02, 0.3) * np.exp(rng.normal(0.0, 0.6, n_genes))
+    baseline = np.clip(rng.normal(depth, rng.uniform(1.0, 2.2), n_genes), -4.5, 4.5)
+    dispersion = rng.uniform(0.02, 0.3) * np.exp(rng.normal(0.0, 0.9, n_genes))
     return RegulatoryNetwork(
         regulators=regulators,
         weights=sparse.csr_array(dense.astype(np.float32)),

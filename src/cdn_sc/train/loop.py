@@ -177,10 +177,9 @@ class _TrainingState:
         rng = step_rng(config, "inputs", step)
         with _seeded(rng, self.device):  # dropout
             loss = batch_loss(self.network, pairs, config, rng=rng, device=self.device)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {float(loss)} at step {step}; a lower learning rate may help"
-            )
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {step}; a lower learning rate may help")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -191,7 +190,6 @@ class _TrainingState:
         self.step = step + 1
         self.pairs += len(pairs)
         self.seconds += time.monotonic() - begin
-        value = float(loss.detach())
         self.recent = [*self.recent[-499:], value]
         return value
 

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 def target_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy per gene plus listwise softmax cross-entropy over the genes of a pair.
 
-    The first, the loss of Wu et al. 2025, makes sigmoid scores comparable across pairs; the second asks that targets come first whatever the number of genes.
+    The first, the loss of Wu et al. 2025, makes sigmoid scores comparable across pairs; the second asks
+    that targets come first whatever the number of genes.
 
     Parameters
     ----------

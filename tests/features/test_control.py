@@ -1,0 +1,103 @@
+"""Statistics of the control arm against their definitions."""
+
+import numpy as np
+import pytest
+from arms import correlated_values
+from scipy import stats
+
+from cdn_sc.features.control import (
+    correlation_matrix,
+    moments,
+    shrunken_precision,
+    standardise,
+    summarize_control,
+)
+
+
+@pytest.fixture
+def values():
+    return correlated_values(np.random.default_rng(1), 300, 7)
+
+
+def test_moments(values):
+    found = moments(values)
+    double = values.astype(np.float64)
+    np.testing.assert_allclose(found.mean, double.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.variance, double.var(axis=0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(found.excess_kurtosis, stats.kurtosis(double), rtol=1e-4)
+    np.testing.assert_allclose(found.detection, (values > 0).mean(axis=0))
+    assert (found.detection < 1).all()
+
+
+def test_constant_gene_has_exactly_no_variance():
+    values = np.full((1000, 1), 0.1, dtype=np.float32)  # 0.1 is no float32: its mean is a little off
+    found = moments(values)
+    assert (found.variance[0], found.excess_kurtosis[0]) == (0, 0)
+    np.testing.assert_array_equal(standardise(values, found.mean, found.variance), 0)
+
+
+def test_correlation(values):
+    values[:, 3] = 2.0
+    found = moments(values)
+    correlation = correlation_matrix(values, found.mean, found.variance)
+    varying = [0, 1, 2, 4, 5, 6]
+    expected = np.corrcoef(values[:, varying], rowvar=False)
+    np.testing.assert_allclose(correlation[np.ix_(varying, varying)], expected, atol=1e-5)
+    np.testing.assert_array_equal(correlation[3], np.arange(7) == 3)
+
+
+@pytest.mark.parametrize(("n_cells", "expected"), [(7000, 0.1002), (14, 0.2), (7, 0.3), (2, 0.3)])
+def test_shrinkage_grows_with_genes_per_cell(values, n_cells, expected):
+    found = moments(values)
+    correlation = correlation_matrix(values, found.mean, found.variance)
+    precision = shrunken_precision(correlation, n_cells, 0.1)
+    direct = np.linalg.inv((1 - expected) * correlation + expected * np.eye(7))
+    np.testing.assert_allclose(precision.matrix, direct, atol=1e-5)
+    np.testing.assert_allclose(precision.regression, direct / np.diag(direct), atol=1e-5)
+    np.testing.assert_allclose(np.diag(precision.regression), 1, atol=1e-6)
+
+
+def test_residual_variance_is_that_of_the_residuals(values):
+    found = moments(values)
+    standardised = standardise(values, found.mean, found.variance)
+    correlation = correlation_matrix(values, found.mean, found.variance)
+    precision = shrunken_precision(correlation, len(values), 0.1)
+    residuals = standardised @ precision.regression
+    np.testing.assert_allclose(precision.residual_variance, residuals.var(axis=0, ddof=1), rtol=1e-4)
+    # the chain explains part of every gene
+    assert (precision.residual_variance < 0.95).all()
+
+
+def test_residuals_are_those_of_ridge_regression(values):
+    """Column j of `regression` solves the ridge problem of gene j on the others."""
+    found = moments(values)
+    correlation = correlation_matrix(values, found.mean, found.variance).astype(float)
+    precision = shrunken_precision(correlation, 10**9, 0.1)
+    others = [0, 1, 3, 4, 5, 6]
+    penalised = 0.9 * correlation[np.ix_(others, others)] + 0.1 * np.eye(6)
+    slopes = np.linalg.solve(penalised, 0.9 * correlation[others, 2])
+    np.testing.assert_allclose(precision.regression[others, 2], -slopes, atol=1e-5)
+
+
+def test_partial_correlation_of_three_genes():
+    r = np.array([[1, 0.6, 0.5], [0.6, 1, 0.4], [0.5, 0.4, 1]])
+    partial = shrunken_precision(r, 10**12, 0.0).partial_correlation()
+    expected = (0.6 - 0.5 * 0.4) / np.sqrt((1 - 0.25) * (1 - 0.16))
+    assert partial[0, 1] == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_allclose(partial, partial.T, atol=1e-6)
+    np.testing.assert_array_equal(np.diag(partial), 0)
+
+
+def test_summary(values):
+    summary = summarize_control(values)
+    assert summary.n_cells == 300
+    assert (np.diff(summary.sorted_values, axis=1) >= 0).all()
+    np.testing.assert_array_equal(np.diag(summary.strength), 0)
+    # neighbours in the chain come first
+    assert summary.strength[3].argmax() in (2, 4)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (0, 4), (5, 0), (4,), (2, 2, 2)])
+def test_unusable_shapes(shape):
+    with pytest.raises(ValueError, match="control values have shape"):
+        summarize_control(np.zeros(shape, dtype=np.float32))

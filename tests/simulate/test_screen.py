@@ -1,0 +1,265 @@
+"""Simulated screens: effects in the right direction, truth, reproducibility, files, errors."""
+
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import cdn_sc
+from cdn_sc.simulate import screen, screen_pairs
+from cdn_sc.simulate.perturbation import KINDS
+
+
+def group_cells(adata, group, *, responding=True):
+    chosen = adata.obs["perturbation"] == group
+    return adata[chosen & adata.obs["responds"]] if responding and group != "control" else adata[chosen]
+
+
+def rate(adata):
+    """Mean count of each gene in a cell of median depth."""
+    return np.asarray(adata.X.sum(axis=0)).ravel() / adata.obs["depth"].sum()
+
+
+@pytest.fixture(scope="module")
+def large():
+    groups = dict.fromkeys(KINDS, 3)
+    return screen(
+        100, groups, n_control=800, n_perturbed=200, strength=0.9, penetrance=0.7, n_inactive=1, seed=5
+    )
+
+
+def test_layout(large):
+    assert large.shape == (800 + 13 * 200, 100)
+    assert sparse.issparse(large.X)
+    assert large.X.format == "csr"
+    assert large.X.dtype == np.float32
+    assert (large.X.data == np.round(large.X.data)).all()
+    assert large.X.data.min() > 0
+    assert large.obs["perturbation"].cat.categories[0] == "control"
+    assert large.obs["perturbation"].value_counts()["control"] == 800
+    assert large.obs["perturbation"].nunique() == 14
+    assert large.obs_names.is_unique
+    assert large.var_names.is_unique
+    assert set(large.obs["kind"].unique()) == {*KINDS, "inactive", "control"}
+
+
+def test_truth(large):
+    targets = large.uns["targets"]
+    groups = set(large.obs["perturbation"].unique()) - {"control"}
+    assert set(targets) == groups - {"no_target (inactive)"}
+    hit = [gene for genes in targets.values() for gene in genes]
+    assert set(hit) <= set(large.var_names)
+    assert len(hit) == len(set(hit)) == 12  # no gene twice as long as there are others
+    network = large.uns["network"]
+    assert {*network["regulator"], *network["gene"]} <= set(large.var_names)
+    assert len(network["weight"]) == len(network["gene"]) == len(network["regulator"]) > 50
+
+
+def fold_changes(adata, kind):
+    """Fold change of each group's target among the cells that respond."""
+    control = rate(group_cells(adata, "control"))
+    for group, targets in adata.uns["targets"].items():
+        if group.endswith(f"({kind})"):
+            column = adata.var_names.get_loc(targets[0])
+            yield float(rate(group_cells(adata, group))[column] / control[column])
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowest", "highest"),
+    [("knockdown", 0.0, 0.6), ("activation", 1.5, 20.0), ("knockout", 0.15, 1.15), ("activity", 0.6, 1.6)],
+)
+def test_targets_change_as_their_kind_says(large, kind, lowest, highest):
+    changes = list(fold_changes(large, kind))
+    assert len(changes) == 3
+    assert all(lowest <= change <= highest for change in changes), changes
+
+
+def test_inhibitors_move_what_the_target_regulates():
+    """Genes activated by the target fall, those repressed rise, while the target's transcript stays."""
+    adata = screen(
+        40, {"activity": 4}, n_control=4000, n_perturbed=1500, strength=0.9, penetrance=1.0, seed=2
+    )
+    network, control = adata.uns["network"], np.log(rate(group_cells(adata, "control")) + 0.02)
+    agree, moved = [], []
+    for group, (target,) in adata.uns["targets"].items():
+        change = np.log(rate(group_cells(adata, group)) + 0.02) - control
+        own = network["regulator"] == target
+        genes = adata.var_names.get_indexer(network["gene"][own])
+        strong = np.abs(change[genes]) > 0.15
+        agree += list(np.sign(change[genes][strong]) == -np.sign(network["weight"][own][strong]))
+        moved.append(np.abs(change[genes]).max() > 2 * abs(change[adata.var_names.get_loc(target)]))
+    assert len(agree) >= 8
+    assert np.mean(agree) > 0.85
+    assert np.mean(moved) >= 0.75
+
+
+def test_penetrance(large):
+    perturbed = large.obs[~large.obs["kind"].isin(["control", "inactive"])]
+    assert perturbed["responds"].mean() == pytest.approx(0.7, abs=0.03)
+    assert not large.obs.loc[large.obs["kind"].isin(["control", "inactive"]), "responds"].any()
+    everyone = screen(24, 2, n_control=10, n_perturbed=20, penetrance=1.0)
+    assert everyone.obs.loc[everyone.obs["kind"] != "control", "responds"].all()
+    nobody = screen(24, 2, n_control=10, n_perturbed=20, penetrance=0)
+    assert not nobody.obs["responds"].any()
+
+
+def test_silent_cells_of_a_knockdown_are_like_the_control(large):
+    for group, (target,) in large.uns["targets"].items():
+        if group.endswith("(knockdown)"):
+            cells = group_cells(large, group, responding=False)
+            column = large.var_names.get_loc(target)
+            untouched = rate(cells[~cells.obs["responds"]])[column]
+            assert untouched > 1.3 * rate(cells[cells.obs["responds"]])[column]
+
+
+def test_same_seed_same_screen():
+    first, same, other = (screen(30, 3, n_control=20, n_perturbed=10, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.X.toarray(), same.X.toarray())
+    assert first.obs.equals(same.obs)
+    assert (first.X != other.X).nnz > 0
+
+
+def test_global_random_state_is_left_alone():
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    screen(24, 2, n_control=10, n_perturbed=5)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_kinds_in_turn_and_cell_ranges():
+    adata = screen(30, 6, n_control=20, n_perturbed=(5, 9), seed=3)
+    kinds = [name.split("(")[1].split(")")[0] for name in adata.obs["perturbation"].cat.categories[1:]]
+    assert kinds == [*KINDS, *KINDS[:2]]
+    sizes = adata.obs["perturbation"].value_counts().drop("control")
+    assert sizes.between(5, 9).all()
+    assert sizes.nunique() > 1
+
+
+def test_several_targets():
+    adata = screen(30, 4, n_control=20, n_perturbed=5, n_targets=(0, 0, 1))
+    for group, targets in adata.uns["targets"].items():
+        assert len(set(targets)) == 3
+        assert group.startswith("+".join(targets))
+
+
+def test_more_groups_than_genes_are_numbered():
+    adata = screen(24, {"knockdown": 60}, n_control=20, n_perturbed=2)
+    names = adata.obs["perturbation"].cat.categories[1:]
+    assert len(names) == 60
+    assert names.is_unique
+    assert names.str.contains("#2").any()
+    assert len(adata.uns["targets"]) == 60
+
+
+def test_file_keeps_everything(tmp_path):
+    adata = screen(30, 2, n_control=20, n_perturbed=10, n_targets=(0.5, 0.5), n_inactive=1)
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    back = ad.read_h5ad(tmp_path / "screen.h5ad")
+    assert {k: list(v) for k, v in back.uns["targets"].items()} == {
+        k: list(v) for k, v in adata.uns["targets"].items()
+    }
+    np.testing.assert_array_equal(back.uns["network"]["weight"], adata.uns["network"]["weight"])
+    np.testing.assert_array_equal(back.X.toarray(), adata.X.toarray())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_genes": 23}, "n_genes is 23; a screen needs at least 24"),
+        ({"n_groups": {"knock-down": 2}}, "unknown kind of perturbation 'knock-down'; known: knockdown"),
+        ({"n_groups": {"inactive": 2}}, "unknown kind of perturbation 'inactive'"),
+        ({"n_control": 1}, "n_control is 1"),
+        ({"n_perturbed": 1}, "n_perturbed is .*at least 2 cells"),
+        ({"n_perturbed": (30, 20)}, r"n_perturbed is \(30, 20\).*smaller number first"),
+        ({"penetrance": 1.5}, "penetrance is 1.5"),
+    ],
+)
+def test_unusable_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        screen(**({"n_genes": 24, "n_groups": 2, "n_control": 5, "n_perturbed": 5} | arguments))
+
+
+def test_import_is_light():
+    """Neither torch nor AnnData, which only some of the functions need."""
+    heavy = "{'torch', 'anndata', 'numba', 'scanpy'}"
+    code = f"import sys, cdn_sc.simulate; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_public_name():
+    assert cdn_sc.simulate.screen is screen
+
+
+def pairs_of(seed=0, **options):
+    sizes = {"n_genes": 30, "n_groups": 5, "n_control": 60, "n_perturbed": (10, 20)}
+    return screen_pairs(np.random.default_rng(seed), **(sizes | options))
+
+
+def test_pairs_share_their_control():
+    pairs = pairs_of()
+    assert len(pairs) == 5
+    for pair in pairs:
+        assert pair.control is pairs[0].control
+        assert pair.control.shape == (60, 30)
+        assert 10 <= pair.perturbed.shape[0] <= 20
+        assert pair.perturbed.shape == (pair.attributes["perturbed_cells"], 30)
+        assert pair.control.dtype == pair.perturbed.dtype == np.float32
+        assert pair.attributes["kind"] in KINDS
+        assert pair.attributes["n_targets"] == len(pair.targets) == len(set(pair.targets.tolist())) > 0
+        assert pair.graph.shape == (30, 30)
+        assert np.isfinite(pair.control).all()
+        assert pair.control.min() >= 0
+
+
+def test_pairs_are_reproducible():
+    for first, second in zip(pairs_of(), pairs_of(), strict=True):
+        np.testing.assert_array_equal(first.perturbed, second.perturbed)
+        np.testing.assert_array_equal(first.targets, second.targets)
+
+
+@pytest.mark.parametrize("measured_per_gene", [1.0, 3.0])
+def test_targets_point_at_the_genes_hit(measured_per_gene):
+    """Knocked-down genes fall, also where panels keep only the genes that changed most."""
+    pairs = pairs_of(
+        kinds={"knockdown": 1}, n_control=400, n_perturbed=(300, 300), n_groups=12, n_targets=(1,),
+        measured_per_gene=measured_per_gene,
+    )  # fmt: skip
+    falls = []
+    for pair in pairs:
+        assert pair.control.shape[1] == pair.perturbed.shape[1] == 30
+        change = pair.perturbed.mean(axis=0) - pair.control.mean(axis=0)
+        falls.append(change[pair.targets[0]] < 0)
+    assert np.mean(falls) > 0.9
+    assert (pairs[0].control is pairs[1].control) == (measured_per_gene == 1.0)
+
+
+def test_selected_panels_keep_the_most_changed():
+    narrow = pairs_of(measured_per_gene=4.0, n_groups=8, n_targets=(0, 1))
+    for pair in narrow:
+        assert len(pair.targets) == 2
+        assert pair.targets.max() < 30
+        assert pair.graph.shape == (30, 30)
+
+    def typical_t(pair):
+        error = pair.control.var(axis=0) / len(pair.control) + pair.perturbed.var(axis=0) / len(
+            pair.perturbed
+        )
+        return np.median(np.abs(pair.perturbed.mean(0) - pair.control.mean(0)) / np.sqrt(error + 1e-9))
+
+    # same seed, same network size after selection: chosen genes changed more than all measured ones
+    assert np.median([typical_t(p) for p in narrow]) > 1.3 * np.median([typical_t(p) for p in pairs_of()])
+
+
+def test_unusable_pairs():
+    with pytest.raises(ValueError, match="unknown kind of perturbation 'drug'"):
+        pairs_of(kinds={"knockdown": 1.0, "drug": 1e-9})
+    with pytest.raises(ValueError, match="n_control is 1"):
+        pairs_of(n_control=1)
+    with pytest.raises(ValueError, match="n_perturbed is"):
+        pairs_of(n_perturbed=(1, 5))
+    with pytest.raises(ValueError, match="at least 5 genes"):
+        pairs_of(n_genes=3, hidden_share=0.0)

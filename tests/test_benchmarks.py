@@ -1,0 +1,121 @@
+"""The benchmark scripts run, on small inputs, and write what the documentation includes."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import cdn_sc
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script of the folder by its name."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    before = set(sys.modules)
+    verbosity = cdn_sc.settings.verbosity
+    yield importlib.import_module
+    cdn_sc.settings.verbosity = verbosity
+    for name in set(sys.modules) - before:
+        if "benchmarks" in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def test_import_time(script, tmp_path, capsys):
+    script("import_time").main(["--repeats", "2", "--output", str(tmp_path / "new" / "import_time.md")])
+    assert "| none |" in (tmp_path / "new" / "import_time.md").read_text()
+    capsys.readouterr()
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
+def test_round_trip(script, tmp_path, capsys):
+    script("round_trip").main(["--groups", "5", "--genes", "12", "--output", str(tmp_path)])
+    assert "60 rows" in capsys.readouterr().out
+    steps = pd.read_csv(tmp_path / "round_trip.csv")["step"]
+    assert [step.split(",")[0].split(":")[0] for step in steps] == [
+        "predict_targets", "write h5ad", "read h5ad", "write zarr", "read zarr", "scanpy"
+    ]  # fmt: skip
+    assert (tmp_path / "dotplot.png").stat().st_size > 5_000
+
+
+def test_round_trip_notices_a_difference(script):
+    adata = cdn_sc.simulate.screen(24, 2, n_control=40, n_perturbed=20)
+    adata.X = adata.X.log1p()
+    cdn_sc.tl.predict_targets(adata, "perturbation", "control", progress=False)
+    result = adata.uns["cdn_targets"]
+    check = script("round_trip").check_equal
+    check(result, result)
+    with pytest.raises(AssertionError):
+        check(result | {"table": result["table"].assign(score=0.5)}, result)
+    with pytest.raises(AssertionError, match="seed"):
+        check(result | {"params": result["params"] | {"seed": 9}}, result)
+
+
+def test_parity(script, shared_dir, tmp_path, capsys):
+    """The two smallest cases, and all graphs."""
+    cases = tmp_path / "cases"
+    cases.mkdir()
+    for path in (shared_dir / "parity").iterdir():
+        if path.suffix == ".ckpt" or re.match(r"case_[01]|fci_oracle", path.name):
+            (cases / path.name).symlink_to(path)
+    script("parity").main(["--parity", str(cases), "--output", str(tmp_path)])
+    logits = pd.read_csv(tmp_path / "logits.csv")
+    assert len(logits) == 4
+    assert (logits["float32 - published"] < logits["bound"]).all()
+    assert (logits["float64 - published"] > 0).all()
+    graphs = pd.read_csv(tmp_path / "fci.csv").set_index("kind")
+    assert graphs.loc["all", "cases"] == 20_000
+    assert graphs.loc["all", "different graph"] == graphs.loc["all", "failed in one alone"] == 0
+    assert "Local graphs" in capsys.readouterr().out
+
+
+def test_real_screens(script, tmp_path, capsys):
+    adata = cdn_sc.simulate.screen(60, {"knockdown": 3}, n_control=100, n_perturbed=60)
+    truth = {group: genes[0] for group, genes in adata.uns["targets"].items()}
+    unmeasured = list(truth)[-1]
+    adata.uns["target_in_var"] = truth | {unmeasured: ""}
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    script("real_screens").main(
+        [
+            "--screen",
+            f"{tmp_path / 'screen.h5ad'}:knockdown",
+            "--tell-kind",
+            "--output",
+            str(tmp_path / "out"),
+        ]
+    )
+    said = capsys.readouterr().out
+    assert "Models are told the kind" in said
+    per_group = pd.read_csv(tmp_path / "out" / "per_group.csv")
+    assert set(per_group["method"]) == {"gene-transformer", *cdn_sc.metrics.RIVALS}
+    assert set(per_group["group"]) == set(truth) - {unmeasured}
+    best = per_group.groupby("method")["reciprocal_rank"].mean()
+    assert best["wilcoxon"] > best["random"]
+    speed = pd.read_csv(tmp_path / "out" / "speed.csv")
+    assert speed["groups"].tolist() == [3]
+    assert (speed["seconds a group"] > 0).all()
+    for name in ("summary.csv", "real.md", "real_speed.md"):
+        assert (tmp_path / "out" / name).exists()
+    with pytest.raises(SystemExit):
+        script("real_screens").main([])
+    assert "give --data, --screen" in capsys.readouterr().err
+
+
+def test_fci_as_documented(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fci.py", "--subsets", "5", "--cells", "100", "--repeats", "50"])
+    script("fci").main()
+    assert "causal-learn" in capsys.readouterr().out
+
+
+def test_documented_commands_exist():
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    scripts = {name for page in pages for name in re.findall(r"\$ python (\S+)", page)}
+    assert scripts
+    assert all((ROOT / name).is_file() for name in scripts)
+    included = {name for page in pages for name in re.findall(r"\{include\} (\S+)", page)}
+    assert all((ROOT / "docs" / name).is_file() for name in included)

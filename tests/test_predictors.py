@@ -1,0 +1,198 @@
+"""The one interface to every network: refusals, what is kept of the control arm, threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from cdn_sc import models, predictors
+from cdn_sc.errors import InputError
+from cdn_sc.inputs import control_summary
+from cdn_sc.models import build_network
+from cdn_sc.nn.gene_transformer import KIND_NAMES
+from cdn_sc.predictors import Predictor, load_predictor
+from cdn_sc.simulate.perturbation import KINDS
+
+CDN = {
+    "architecture": "cdn", "num_vars": 12, "max_subsets": 60, "channels": 8, "heads": 2, "blocks": 1,
+    "encoder_ffn": 4, "comparison_ffn": 8,
+}  # fmt: skip
+
+
+def network_of(configuration):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_network(configuration)
+
+
+def gene_transformer():
+    return network_of({"architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1})
+
+
+def arm(seed, n_cells=40, n_genes=7):
+    return np.random.default_rng(seed).gamma(1.0, 1.0, (n_cells, n_genes)).astype(np.float32)
+
+
+def logits(predictor, control, perturbed, seed=0, **options):
+    return predictor.predict(control, perturbed, rng=np.random.default_rng(seed), **options).logits
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(gene_transformer())
+
+
+@pytest.fixture
+def cdn():
+    return Predictor(network_of(CDN))
+
+
+@pytest.fixture
+def summaries(monkeypatch):
+    """The control arrays that were summarised."""
+    made = []
+
+    def record(control):
+        made.append(control)
+        return control_summary(control)
+
+    monkeypatch.setattr(predictors, "control_summary", record)
+    return made
+
+
+def fresh(control, perturbed, **options):
+    return logits(Predictor(gene_transformer()), control.copy(), perturbed, **options)
+
+
+def test_both_architectures_predict(predictor, cdn):
+    for each in (predictor, cdn):
+        found = each.predict(arm(0), arm(1, 20), rng=np.random.default_rng(0), n_subsets=6)
+        assert found.logits.shape == (7,)
+        assert found.logits.dtype == np.float32
+        assert np.isfinite(found.logits).all()
+        assert np.ptp(found.logits) > 0
+        assert found.columns == {}
+        assert not each.network.training
+    assert (predictor.max_genes, cdn.max_genes) == (None, 12)
+    assert (predictor.takes_kind, cdn.takes_kind) == (True, False)
+
+
+def test_generator_decides(predictor, cdn):
+    control, perturbed = arm(0), arm(1, 20)
+    first, again, other = (logits(cdn, control, perturbed, seed, n_subsets=6) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(
+        logits(predictor, control, perturbed, 0), logits(predictor, control, perturbed, 1)
+    )
+
+
+def test_kinds_are_the_same_everywhere():
+    assert predictors.KINDS == KINDS == KIND_NAMES[1:]
+
+
+def test_kind(predictor, cdn):
+    control, perturbed = arm(0), arm(1, 20)
+    told = {kind: logits(predictor, control, perturbed, kind=kind) for kind in (None, *KINDS)}
+    assert len({value.tobytes() for value in told.values()}) == 5
+    np.testing.assert_array_equal(
+        logits(cdn, control, perturbed, n_subsets=4),
+        logits(cdn, control, perturbed, n_subsets=4, kind="knockout"),
+    )
+    for each in (predictor, cdn):
+        with pytest.raises(InputError, match=r"kind is one of 'knockdown', .* not 'drug'"):
+            logits(each, control, perturbed, kind="drug")
+
+
+def test_too_many_genes(cdn):
+    with pytest.raises(InputError, match="13 genes, but the model CDN takes 12 at most"):
+        logits(cdn, arm(0, n_genes=13), arm(1, n_genes=13))
+
+
+def test_arms_that_do_not_match(predictor):
+    for control, perturbed in ((arm(0), arm(1, n_genes=6)), (arm(0), arm(1)[0]), (arm(0)[0], arm(1))):
+        with pytest.raises(InputError, match="the arms have shapes"):
+            logits(predictor, control, perturbed)
+
+
+def test_sea_is_refused():
+    sea = network_of({k: v for k, v in CDN.items() if k != "comparison_ffn"} | {"architecture": "sea"})
+    with pytest.raises(InputError, match="the model is a sea, which does not predict targets"):
+        Predictor(sea)
+    with pytest.raises(InputError, match="the model is a Linear"):
+        load_predictor(torch.nn.Linear(2, 2))
+
+
+def test_card(tmp_path):
+    path = models.save(gene_transformer(), tmp_path / "a.safetensors", {"name": "own", "version": "3"})
+    for given in (path, str(path)):
+        loaded = load_predictor(given)
+        assert (loaded.name, loaded.version) == ("own", "3")
+        assert len(loaded.sha256) == 64
+    network = gene_transformer()
+    bare = load_predictor(network)
+    assert bare.network is network
+    assert (bare.name, bare.version, bare.sha256) == ("GeneTransformer", "", "")
+
+
+def test_saved_network_predicts_the_same(tmp_path):
+    path = models.save(gene_transformer(), tmp_path / "a.safetensors")
+    expected = fresh(arm(0), arm(1))
+    np.testing.assert_array_equal(logits(load_predictor(path), arm(0), arm(1)), expected)
+
+
+def test_control_summary_is_kept(predictor, summaries):
+    control = arm(0)
+    for seed in (1, 2, 3):
+        np.testing.assert_array_equal(logits(predictor, control, arm(seed)), fresh(control, arm(seed)))
+    assert sum(made is control for made in summaries) == 1
+
+
+def test_another_control_is_summarised(predictor, summaries):
+    first, second = arm(0), arm(5)
+    expected = [fresh(control, arm(1)) for control in (first, second)]
+    summaries.clear()
+    for control in (first, second, first):
+        found = logits(predictor, control, arm(1))
+        np.testing.assert_array_equal(found, expected[control is second])
+    assert [made is first for made in summaries] == [True, False, True]
+    assert not np.array_equal(*expected)
+
+
+def test_control_that_was_written_over_is_summarised_anew(predictor):
+    """A buffer that is filled again is the same object with other values."""
+    buffer, perturbed = arm(0), arm(1)
+    logits(predictor, buffer, perturbed)
+    for change in (
+        lambda: np.copyto(buffer, arm(5)),
+        lambda: buffer.sort(axis=0),
+        lambda: buffer.__imul__(2),
+    ):
+        change()
+        np.testing.assert_array_equal(logits(predictor, buffer, perturbed), fresh(buffer, perturbed))
+
+
+def test_address_that_is_used_again(predictor):
+    """Arrays that come and go often lie where the last one lay."""
+    for seed in range(10):
+        np.testing.assert_array_equal(logits(predictor, arm(seed), arm(99)), fresh(arm(seed), arm(99)))
+
+
+@pytest.mark.parametrize("view", [np.asfortranarray, lambda x: x[::2], lambda x: x[:, ::-1]])
+def test_memory_layout_does_not_matter(predictor, view):
+    control, perturbed = view(arm(0)), view(arm(1))
+    found = logits(predictor, control, perturbed)
+    np.testing.assert_array_equal(found, logits(predictor, control, perturbed))
+    np.testing.assert_allclose(found, fresh(control, perturbed), atol=1e-5)
+
+
+def test_threads_never_mix_up_controls(predictor):
+    controls, perturbed = [arm(seed) for seed in range(4)], arm(9)
+    expected = [fresh(control, perturbed) for control in controls]
+    order = np.random.default_rng(0).integers(0, 4, 80)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: logits(predictor, controls[i], perturbed), order))
+    for i, each in zip(order, found, strict=True):
+        np.testing.assert_allclose(each, expected[i], atol=1e-5)
+    assert min(np.abs(expected[a] - expected[b]).max() for a in range(4) for b in range(a)) > 1e-3

@@ -1,0 +1,115 @@
+"""Configurations: what ships, and what is refused."""
+
+import inspect
+from dataclasses import asdict
+
+import pytest
+import torch
+from runs import CDN, GENE_TRANSFORMER, SCM, tiny_config
+
+from cdn_sc.models import build_network
+from cdn_sc.simulate import scm_pair, screen_pairs
+from cdn_sc.train import read_config
+from cdn_sc.train.config import SOURCE_OPTIONS, TrainConfig, config_from_dict, shipped_configs
+from cdn_sc.train.data import draw_batch
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_shipped_configurations(name):
+    config = read_config(name)
+    assert config.name == name
+    assert config.recommended_for
+    with torch.random.fork_rng(devices=[]):
+        build_network(config.network)
+
+
+def test_the_default_model_ships():
+    assert "gene-transformer" in shipped_configs()
+
+
+def test_names_of_options_are_those_of_the_simulators():
+    own = {
+        "scm": {"genes", "gene_choices"},
+        "screen": {"genes", "selected", "groups", "control_cells", "values"},
+    }
+    for source, simulator in (("scm", scm_pair), ("screen", screen_pairs)):
+        taken = inspect.signature(simulator).parameters
+        assert set(SOURCE_OPTIONS[source]) - own[source] <= set(taken)
+
+
+def test_file(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'name = "own"\nlearning_rate = 1\nn_subsets = [4, 8]\n[network]\narchitecture = "cdn"\n'
+        '[[sources]]\ntype = "scm"\nweight = 2\noptions = { genes = [6, 8] }\n'
+    )
+    config = read_config(path, {"steps": 7})
+    assert (config.name, config.steps, config.learning_rate, config.n_subsets) == ("own", 7, 1.0, (4, 8))
+    assert isinstance(config.learning_rate, float)
+    assert config.sources[0].weight == 2
+    assert read_config(str(path)).steps == TrainConfig("", {}, ()).steps
+    # a configuration that was written down reads back as it was
+    assert config_from_dict(asdict(config)) == config
+
+
+def test_missing_file_lists_what_ships():
+    with pytest.raises(FileNotFoundError, match=r"'gene-transformr'; shipped .*: .*gene-transformer"):
+        read_config("gene-transformr")
+
+
+def test_broken_file(tmp_path):
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(ValueError, match=r"broken\.toml' is not TOML"):
+        read_config(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learn_rate": 1e-3}, r"unknown field\(s\) \['learn_rate'\]"),
+        ({"steps": "100"}, "steps = '100' .* expected an integer of at least 1"),
+        ({"steps": True}, "steps = True"),
+        ({"validate_every": 0}, "validate_every = 0 .* at least 1"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast' .* expected a number"),
+        ({"seed": 1.5}, "seed = 1.5 .* expected int"),
+        ({"name": 3}, "name = 3 .* expected str"),
+        ({"n_subsets": 50}, "n_subsets = 50 .* expected two integers"),
+        ({"n_subsets": [10, 20, 30]}, "n_subsets = .* expected two integers"),
+        ({"network": "cdn"}, "network = 'cdn' .* expected a table"),
+        ({"network": {}}, "network lacks its architecture"),
+        ({"sources": "scm"}, "sources = 'scm' .* expected a list of tables"),
+        ({"sources": ["scm"]}, "expected a list of tables"),
+        ({"sources": []}, "needs a source of positive weight"),
+        ({"sources": [{"type": "scm", "weight": 0}]}, "needs a source of positive weight"),
+        ({"sources": [{"type": "scm", "weight": -1}]}, "cannot be negative"),
+        ({"sources": [{"weight": 1}]}, "lacks its type"),
+        ({"sources": [{"type": "scm", "genes": [5, 9]}]}, r"unknown field\(s\) \['genes'\]"),
+        ({"sources": [{"type": "scm", "weight": "a"}]}, "needs a number as weight"),
+        ({"sources": [{"type": "cells"}]}, "unknown type of source 'cells'; known: scm, screen"),
+        (
+            {"sources": [{"type": "scm", "options": {"n_cells": 5}}]},
+            "unknown option 'n_cells' of a source 'scm'; known: genes, .*n_control",
+        ),
+        (
+            {"sources": [{"type": "screen", "options": {"gene_choices": [5]}}]},
+            "unknown option 'gene_choices'",
+        ),
+    ],
+)
+def test_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(**changes)
+
+
+@pytest.mark.parametrize("missing", ["name", "network", "sources"])
+def test_missing_fields(missing):
+    values = {"name": "a", "network": GENE_TRANSFORMER, "sources": [SCM]}
+    del values[missing]
+    with pytest.raises(ValueError, match=rf"lacks \['{missing}'\]"):
+        config_from_dict(values)
+
+
+def test_gene_choices():
+    config = tiny_config(sources=[{"type": "scm", "options": SCM["options"] | {"gene_choices": [5, 11]}}])
+    assert {pair.control.shape[1] for step in range(12) for pair in draw_batch(config, step)} == {5, 11}
+    assert CDN["num_vars"] >= 11

@@ -1,0 +1,70 @@
+"""Batches: determined by seed and step, within their budget, from all sources."""
+
+import numpy as np
+import pytest
+from runs import SCM, SCREEN, tiny_config
+
+from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        np.array_equal(a.control, b.control) and np.array_equal(a.targets, b.targets)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    config = tiny_config()
+    later = draw_batch(config, 4)
+    assert same(later, draw_batch(config, 4))
+    assert not same(later, draw_batch(config, 5))
+    assert not same(later, draw_batch(tiny_config(seed=1), 4))
+    assert same(later, draw_batch(tiny_config(steps=50, learning_rate=1.0), 4))
+
+
+def test_seed_spaces_differ():
+    config = tiny_config()
+    draws = {
+        step_rng(config, space, 0).integers(2**60) for space in ("init", "train", "inputs", "validation")
+    }
+    assert len(draws) == 4
+
+
+@pytest.mark.parametrize("source", [SCM, SCREEN])
+def test_budget(source):
+    config = tiny_config(sources=[source], genes_per_batch=33, max_pairs_per_batch=3)
+    for step in range(8):
+        pairs = draw_batch(config, step)
+        (genes,) = {pair.control.shape[1] for pair in pairs}
+        low, high = source["options"]["genes"]
+        assert low <= genes <= high
+        assert len(pairs) == min(33 // genes, 3)
+
+
+def test_a_panel_larger_than_the_budget_makes_a_batch_of_one():
+    assert len(draw_batch(tiny_config(genes_per_batch=3), 0)) == 1
+
+
+def test_sources_take_turns_by_weight():
+    config = tiny_config()
+    kinds = ["kind" in draw_batch(config, step)[0].attributes for step in range(60)]
+    assert np.mean(kinds) == pytest.approx(2 / 3, abs=0.17)
+
+
+def test_control_cells_are_bounded():
+    options = SCREEN["options"] | {"control_cells": [20, 10_000], "values": 400}
+    config = tiny_config(sources=[SCREEN | {"options": options}])
+    for step in range(6):
+        for pair in draw_batch(config, step):
+            assert pair.control.size <= 400 + pair.control.shape[1]
+
+
+def test_validation_set():
+    config = tiny_config(validation_pairs=5)
+    pairs = validation_pairs(config)
+    assert ["kind" in pair.attributes for pair in pairs] == [False] * 5 + [True] * 5
+    assert same(pairs, validation_pairs(tiny_config(validation_pairs=5, learning_rate=1.0)))
+    first = validation_pairs(tiny_config(validation_pairs=1))
+    assert same([pairs[0], pairs[5]], first)
+    assert not any(np.array_equal(pairs[0].control, p.control) for p in draw_batch(config, 0))
