@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from cdn_sc import metrics, models, settings, tl
+from cdn_sc.cli._threads import limit_threads
 from cdn_sc.metrics.ranking import score_ranks
 from cdn_sc.metrics.summary import to_markdown
 from common import machine, markdown, peak_memory, reset_peak_memory
@@ -128,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--tell-kind", action="store_true", help="tell the models what was done")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/real"), help="folder for the tables")
     options = parser.parse_args(arguments)
@@ -141,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         parser.error(f"no such file: {', '.join(missing)}")
     settings.verbosity = "warning"
+    if options.threads is not None:
+        limit_threads(options.threads)
 
     parts, costs = [], []
     for path, kind in screens:

@@ -1,9 +1,9 @@
-"""Compare simulated screens with real ones: pictures and a table for the documentation.
+"""Compare simulated screens with real ones: two tables for the documentation.
 
     python benchmarks/simulation_realism.py --shared ../shared/data --output docs
 
-Writes ``_static/simulation_*.png`` and ``results/simulation_realism.md`` into the output folder. Nothing in
-the simulator is fitted to these data.
+Writes ``results/simulation_realism.md`` into the output folder; ``simulation_pictures.py`` draws the same
+X
 """
 
 import argparse
@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anndata
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from scipy import sparse, stats
 
 from cdn_sc.metrics import rivals
@@ -25,8 +23,6 @@ N_CONTROL, N_GROUP = 2304, 220
 N_EIGEN_GENES = 112  # eigenvalue shares depend on the number of genes; Gasperini has 112
 MEASURED = 0.05  # mean count below which a gene is left out of correlations and effects
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.9)
-# Okabe and Ito's colours, which are told apart with any colour vision
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
 
 
 @dataclass(frozen=True)
@@ -320,162 +316,33 @@ def edges_and_activity(strength: float, seed: int) -> tuple[Sequence[float] | np
     return np.abs(network["weight"]), along, moved, significant_shares(s, "activity"), first, ranks
 
 
-# Pictures ------------------------------------------------------------------------------------------------
-
-
-def tidy(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title and labels; no frame at the top and the right."""
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a picture with a limited palette, which keeps it small."""
-    figure.savefig(path, dpi=110, pil_kwargs={"optimize": True})
-    plt.close(figure)
-
-
-def draw_counts(real: list[Screen], simulated: list[Screen], path: Path) -> None:
-    """Variance and zeros against the mean, and library sizes."""
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.5), layout="constrained")
-    line = np.geomspace(3e-3, 60, 200)
-    axes[0].plot(line, line, color="black", lw=0.8, ls=":")
-    axes[1].plot(line, np.exp(-line), color="black", lw=0.8, ls=":", label="Poisson")
-    styles = [(simulated, [GREY] * len(simulated), 3, 0.35), (real, [BLUE, ORANGE], 9, 0.9)]
-    for screens, colours, size, alpha in styles:
-        for index, (s, colour) in enumerate(zip(screens, colours, strict=True)):
-            label = s.name if s in real else "simulated" if index == 0 else None
-            mean = s.counts.mean(axis=0)
-            marks = {"s": size, "color": colour, "alpha": alpha, "lw": 0}
-            axes[0].scatter(mean, s.counts.var(axis=0), **marks)
-            axes[1].scatter(mean, np.mean(s.counts == 0, axis=0), label=label, **marks)
-            totals = np.log2(np.maximum(s.counts.sum(axis=1), 1))
-            totals -= np.median(totals)
-            grid = np.linspace(-3, 3, 200)
-            width, alpha_line = (2.2, 1.0) if s in real else (0.9, 0.8)
-            axes[2].plot(
-                grid, stats.gaussian_kde(totals, 0.25)(grid), color=colour, lw=width, alpha=alpha_line
-            )
-    axes[0].set(xscale="log", yscale="log", xlim=(3e-3, 90), ylim=(3e-3, 5e3))
-    axes[1].set(xscale="log", xlim=(3e-3, 90))
-    axes[2].set(xlim=(-3, 3), ylim=(0, None))
-    tidy(axes[0], "Variance against mean", "mean count", "variance of counts")
-    tidy(axes[1], "Zeros against mean", "mean count", "share of cells with a zero")
-    tidy(axes[2], "Library size of the panel", "log2 total count - median", "density of cells")
-    legend = axes[1].legend(frameon=False, fontsize=8, loc="lower left", handletextpad=0.3)
-    for handle in legend.legend_handles:
-        handle.set_alpha(1)
-    save(figure, path)
-
-
-def draw_correlations(real: list[Screen], simulated: list[Screen], path: Path) -> None:
-    """Quantiles of absolute correlations and leading eigenvalues."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
-    levels = 1 - np.geomspace(1, 1e-3, 60)
-    ticks = [0, 0.5, 0.9, 0.99, 0.999]
-    null = stats.norm.ppf((1 + levels) / 2) / np.sqrt(N_CONTROL)
-    axes[0].plot(1 - levels, null, color="black", ls=":", lw=1, label="independent genes")
-    noise = np.random.default_rng(0).standard_normal((N_CONTROL, N_EIGEN_GENES))
-    independent = Screen("independent genes", noise, None, [])
-    numbers = np.arange(1, 11)
-    axes[1].plot(numbers, eigenvalue_shares(independent, 1)[:10], color="black", ls=":", lw=1)
-    for screens, colours in ((simulated, [GREY] * len(simulated)), (real, [BLUE, ORANGE])):
-        for index, (s, colour) in enumerate(zip(screens, colours, strict=True)):
-            is_real = s in real
-            line = {"color": colour, "lw": 2.2 if is_real else 0.9, "alpha": 1 if is_real else 0.8}
-            line["label"] = s.name if is_real else "simulated" if index == 0 else None
-            axes[0].plot(1 - levels, np.quantile(absolute_correlations(s), levels), **line)
-            axes[1].plot(numbers, eigenvalue_shares(s)[:10], marker="o", ms=2.5, **line)
-    axes[0].set(xscale="log", yscale="log", xlim=(1, 1e-3), ylim=(3e-3, 1))
-    axes[0].set_xticks(1 - np.array(ticks), [f"{t:.1%}".replace(".0%", "%") for t in ticks])
-    axes[0].minorticks_off()
-    axes[1].set(yscale="log", xticks=numbers)
-    axes[1].set_yticks(np.array([1, 2, 3, 4, 6]) / 100, ["1%", "2%", "3%", "4%", "6%"])
-    axes[1].minorticks_off()
-    tidy(axes[0], "Correlations in control cells", "quantile over pairs of genes", "absolute correlation")
-    tidy(axes[1], f"Eigenvalues ({N_EIGEN_GENES} genes)", "eigenvalue", "share of variance")
-    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
-    save(figure, path)
-
-
-def draw_effects(real: list[Screen], simulated: list[Screen], path: Path) -> None:
-    """Standardised shifts of all other genes, and the targets' own fold changes."""
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.5), layout="constrained", width_ratios=(1, 1, 1.15))
-    grid = np.linspace(0, 1.5, 151)
-    papalexi, gasperini = real
-
-    def draw(panel: Axes, values: list[np.ndarray], **line: object) -> None:
-        size = np.abs(np.concatenate(values))
-        share = (size[:, None] > grid).mean(axis=0)
-        panel.plot(grid, np.where(share > 0, share, np.nan), **line)
-
-    for panel, s, kind, colour in (
-        (axes[0], gasperini, "knockdown", ORANGE),
-        (axes[1], papalexi, "knockout", BLUE),
-    ):
-        for index, one in enumerate(simulated):
-            label = f"simulated {kind}, each screen" if index == 0 else None
-            draw(panel, shifts(one, kind), color=GREY, lw=0.8, alpha=0.8, label=label)
-        pooled = [v for one in simulated for v in shifts(one, kind)]
-        draw(panel, pooled, color="black", lw=1.6, ls="--", label="simulated, all")
-        draw(panel, shifts(s, kind), color=colour, lw=2.2, label=s.name)
-        panel.plot(
-            grid, 2 * stats.norm.sf(grid / NOISE), color="black", ls=":", lw=1, label="nothing changed"
-        )
-        panel.set(yscale="log", ylim=(3e-4, 1), xlim=(0, 1.5))
-        tidy(panel, f"Other genes, {kind}", "absolute standardised shift", "share of genes above")
-        panel.legend(frameon=False, fontsize=7.5, loc="upper right")
-
-    rng = np.random.default_rng(0)
-    rows = [("Gasperini\nknockdown", [gasperini], "knockdown", ORANGE)]
-    rows += [("simulated\nknockdown", simulated, "knockdown", GREY)]
-    rows += [("Papalexi\nknockout", [papalexi], "knockout", BLUE)]
-    rows += [(f"simulated\n{kind}", simulated, kind, GREY) for kind in ("knockout", "activity", "activation")]
-    for row, (_, screens, kind, colour) in enumerate(rows):
-        change = np.concatenate([target_fold_changes(s, kind) for s in screens])
-        axes[2].scatter(
-            change, row + rng.uniform(-0.22, 0.22, change.size), s=9, color=colour, lw=0, alpha=0.85
-        )
-        axes[2].plot([np.median(change)] * 2, [row - 0.36, row + 0.36], color="black", lw=1.5)
-    axes[2].axvline(0, color="black", lw=0.6, ls=":")
-    axes[2].set_yticks(range(len(rows)), [label for label, *_ in rows], fontsize=7.5)
-    axes[2].invert_yaxis()
-    tidy(axes[2], "The target itself", "log2 fold change", "")
-    save(figure, path)
-
-
-def main() -> None:
-    """Make the pictures and the tables that the command line asks for."""
+def parse(description: str | None) -> argparse.Namespace:
+    """Read the command line, which is that of the pictures too."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shared", type=Path, required=True, help="folder with the two real screens")
     parser.add_argument(
         "--output", type=Path, default=Path("docs"), help="folder of the pages (default: docs)"
     )
     parser.add_argument("--screens", type=int, default=10, help="simulated screens (default: 10)")
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
-    real, simulated = real_screens(arguments.shared), simulated_screens(arguments.screens)
-    pictures, results = arguments.output / "_static", arguments.output / "results"
-    pictures.mkdir(parents=True, exist_ok=True)
-    results.mkdir(parents=True, exist_ok=True)
-    plt.rcParams.update({"font.size": 9, "axes.linewidth": 0.8})
-    draw_counts(real, simulated, pictures / "simulation_counts.png")
-    draw_correlations(real, simulated, pictures / "simulation_correlations.png")
-    draw_effects(real, simulated, pictures / "simulation_effects.png")
 
-    text = table(real, simulated, training_screens(arguments.screens))
+def main() -> None:
+    """Make the tables that the command line asks for."""
+    arguments = parse(__doc__)
+    n = arguments.screens
+    text = table(real_screens(arguments.shared), simulated_screens(n), training_screens(n))
     note = (
-        f"{arguments.screens} simulated screens of 150 to 300 genes: median [smallest, largest]. Every "
+        f"{n} simulated screens of 150 to 300 genes: median [smallest, largest]. Every "
         f"screen thinned to at most {N_CONTROL} control cells and {N_GROUP} cells a group (smaller groups "
         f"left out); correlations and effects of genes with a mean count above {MEASURED}; eigenvalues of "
         f"{N_EIGEN_GENES} genes at random; changed: Benjamini-Hochberg at 5%."
     )
-    strengths = strength_table(arguments.screens)
-    (results / "simulation_realism.md").write_text(f"{note}\n\n{text}\n\n{strengths}\n")
+    results = arguments.output / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "simulation_realism.md").write_text(f"{note}\n\n{text}\n\n{strength_table(n)}\n")
 
 
 if __name__ == "__main__":

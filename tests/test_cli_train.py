@@ -1,5 +1,6 @@
 """The command `cdn-sc train`."""
 
+import numba
 import pandas as pd
 import pytest
 import torch
@@ -37,7 +38,9 @@ def config(tmp_path):
 @pytest.fixture(autouse=True)
 def keep_settings():
     verbosity, threads = cdn_sc.settings.verbosity, torch.get_num_threads()
+    compiled = numba.get_num_threads()
     yield
+    numba.set_num_threads(compiled)
     cdn_sc.settings.verbosity = verbosity
     torch.set_num_threads(threads)
 
@@ -75,10 +78,21 @@ def test_bad_input_is_one_line(config, tmp_path, capsys):
         "name = ": "is no TOML file",
         'name = "a"': "lacks ['network', 'sources']",
         CONFIG + "\n[colour]\n": "unknown field(s) ['colour']",
-        CONFIG.replace('type = "scm"', ""): "'type'",
+        CONFIG.replace('type = "scm"', ""): "type",
         CONFIG.replace("gene_transformer", "transformer"): "no architecture 'transformer'",
     }.items():
         config.write_text(text)
         assert expected in fails(capsys, 1, "--config", config, *out)
     assert "is a file" in fails(capsys, 1, "--config", "gene-transformer", "-o", config)
     assert "--config" in fails(capsys, 2, *out)
+
+
+def test_threads_stay_as_asked_for(config, tmp_path):
+    run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0, "--threads", 1)
+    assert torch.get_num_threads() == 1
+    # scanpy computes with numba, whose first parallel call sets the size of the pool that torch uses too
+    import scanpy as sc
+
+    adata = cdn_sc.simulate.screen(24, 1, n_control=20, n_perturbed=10)
+    sc.pp.normalize_total(adata)
+    assert torch.get_num_threads() == 1

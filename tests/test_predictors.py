@@ -179,6 +179,16 @@ def test_address_that_is_used_again(predictor):
         np.testing.assert_array_equal(logits(predictor, arm(seed), arm(99)), fresh(arm(seed), arm(99)))
 
 
+def test_same_values_in_another_shape(predictor):
+    """Bytes alone do not tell control arms apart."""
+    zeros = np.zeros((40, 7), dtype=np.float32)
+    logits(predictor, zeros, arm(1))
+    other = zeros.reshape(56, 5)
+    np.testing.assert_array_equal(
+        logits(predictor, other, arm(1, n_genes=5)), fresh(other, arm(1, n_genes=5))
+    )
+
+
 @pytest.mark.parametrize("view", [np.asfortranarray, lambda x: x[::2], lambda x: x[:, ::-1]])
 def test_memory_layout_does_not_matter(predictor, view):
     control, perturbed = view(arm(0)), view(arm(1))

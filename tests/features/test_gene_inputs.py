@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from arms import correlated_values, inputs_of
+from scipy import stats
 
 from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES, gene_inputs, summarize_control
 from cdn_sc.features._scales import rank_feature, squash
@@ -77,6 +78,24 @@ def test_signs_turn_with_the_arms(arms):
             np.sign(back[large, COLUMN[name]]), -np.sign(there[large, COLUMN[name]]), name
         )
     np.testing.assert_allclose(there[:, COLUMN["ks_rise"]], back[:, COLUMN["ks_fall"]], atol=1e-6)
+
+
+def test_own_features_are_the_usual_tests():
+    rng = np.random.default_rng(6)
+    control, perturbed = correlated_values(rng, 9, 6), correlated_values(rng, 7, 6)
+    features = inputs_of(control, perturbed).features
+    x, y = control.astype(float), perturbed.astype(float)
+    expected = {
+        "welch_t": squash(stats.ttest_ind(y, x, equal_var=False).statistic),
+        "pooled_t": squash(stats.ttest_ind(y, x).statistic),
+        "effect_size": squash((y.mean(axis=0) - x.mean(axis=0)) / x.std(axis=0, ddof=1)),
+        "log_fold_change": np.log((y.mean(axis=0) + 0.02) / (x.mean(axis=0) + 0.02)),
+        "control_detection": (x > 0).mean(axis=0),
+        "perturbed_detection": (y > 0).mean(axis=0),
+        "control_mean": squash(x.mean(axis=0)),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(features[:, COLUMN[name]], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_identical_arms():

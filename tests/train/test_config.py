@@ -53,13 +53,13 @@ def test_file(tmp_path):
 
 
 def test_missing_file_lists_what_ships():
-    with pytest.raises(FileNotFoundError, match=r"'gene-transformr'; shipped .*: .*gene-transformer"):
+    with pytest.raises(FileNotFoundError, match=r"'gene-transformr'; shipped .*: .*'gene-transformer'"):
         read_config("gene-transformr")
 
 
 def test_broken_file(tmp_path):
     (tmp_path / "broken.toml").write_text("name = ")
-    with pytest.raises(ValueError, match=r"broken\.toml' is not TOML"):
+    with pytest.raises(ValueError, match=r"broken\.toml' is no TOML file"):
         read_config(tmp_path / "broken.toml")
 
 
@@ -82,7 +82,7 @@ def test_broken_file(tmp_path):
         ({"sources": []}, "needs a source of positive weight"),
         ({"sources": [{"type": "scm", "weight": 0}]}, "needs a source of positive weight"),
         ({"sources": [{"type": "scm", "weight": -1}]}, "cannot be negative"),
-        ({"sources": [{"weight": 1}]}, "lacks its type"),
+        ({"sources": [{"weight": 1}]}, "lacks 'type'"),
         ({"sources": [{"type": "scm", "genes": [5, 9]}]}, r"unknown field\(s\) \['genes'\]"),
         ({"sources": [{"type": "scm", "weight": "a"}]}, "needs a number as weight"),
         ({"sources": [{"type": "cells"}]}, "unknown type of source 'cells'; known: scm, screen"),

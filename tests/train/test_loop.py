@@ -255,6 +255,20 @@ def test_graph_loss_is_added():
     assert loss_of(network, without, config).item() == pytest.approx(losses[0])
 
 
+def test_graph_of_the_control_arm_is_compared(monkeypatch):
+    network, pairs, config = small_batch("cdn")
+    pairs = [replace(pair, graph=np.eye(pair.control.shape[1], k=1) > 0) for pair in pairs]  # a chain
+    seen = []
+
+    def record(logits, graph, mask):
+        seen.append(graph)
+        return logits.sum()
+
+    monkeypatch.setattr(objective, "graph_loss", record)
+    loss_of(network, pairs, config)
+    np.testing.assert_array_equal(seen[0].numpy(), [pair.graph for pair in pairs])
+
+
 def test_graph_head_learns_from_the_graph_loss():
     network, pairs, config = small_batch("cdn")
     loss_of(network, pairs, config).backward()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdn_sc.cli._files import make_folder
+from cdn_sc.cli._threads import limit_threads
 from cdn_sc.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ def evaluate(
 
     if quiet:
         settings.verbosity = "warning"
+    if threads is not None:
+        limit_threads(threads)
     if suite != "real":
         options["seed"] = seed
     pairs = metrics.suite(suite, **options)
-    predictors = {} if rivals_only else _load(model or ["default"], device, threads)
+    predictors = {} if rivals_only else _load(model or ["default"], device)
     result = metrics.evaluate(
         pairs,
         predictors,
@@ -110,14 +113,10 @@ def evaluate(
     typer.echo(f"Written: {output}")
 
 
-def _load(models: list[str], device: str, threads: int | None) -> "dict[str, Predictor]":
-    import torch
-
+def _load(models: list[str], device: str) -> "dict[str, Predictor]":
     from cdn_sc._device import resolve_device
     from cdn_sc.predictors import load_predictor
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     predictors: dict[str, Predictor] = {}
     for model in models:
         predictor = load_predictor(model, device=resolve_device(device))

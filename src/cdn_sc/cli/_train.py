@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cdn_sc.cli._files import make_folder
+from cdn_sc.cli._threads import limit_threads
 from cdn_sc.errors import InputError
 
 
@@ -39,8 +40,6 @@ def train(
         raise InputError(f"the configuration {config!r} cannot be used: {error!r}.") from error
     make_folder(output)
 
-    import torch
-
     from cdn_sc import settings
     from cdn_sc._device import resolve_device
     from cdn_sc.train import train as train_network
@@ -48,7 +47,7 @@ def train(
     if quiet:
         settings.verbosity = "warning"
     if threads is not None:
-        torch.set_num_threads(threads)
+        limit_threads(threads)
     weights = train_network(
         configuration,
         output,

@@ -150,12 +150,12 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     elif shipped.is_file():
         text = shipped.read_text(encoding="utf-8")
     else:
-        names = ", ".join(shipped_configs())
+        names = ", ".join(map(repr, shipped_configs()))
         raise FileNotFoundError(f"no configuration file {str(source)!r}; shipped with the package: {names}")
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"the configuration {str(source)!r} is not TOML: {error}") from error
+        raise ValueError(f"the configuration {str(source)!r} is no TOML file: {error}") from error
     return config_from_dict(values | dict(overrides or {}))
 
 
@@ -221,7 +221,7 @@ def _source(value: Mapping[str, Any] | SourceConfig) -> SourceConfig:
         return value
     unknown = sorted(set(value) - {"type", "weight", "options"})
     if unknown or "type" not in value:
-        found = f"has the unknown field(s) {unknown}" if unknown else "lacks its type"
+        found = f"has the unknown field(s) {unknown}" if unknown else "lacks 'type'"
         raise ValueError(f"a source of the configuration {found}; known: type, weight, options")
     weight, options = value.get("weight", 1.0), value.get("options", {})
     if type(weight) not in (int, float) or not isinstance(options, Mapping):
