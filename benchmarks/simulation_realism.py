@@ -3,7 +3,7 @@
     python benchmarks/simulation_realism.py --shared ../shared/data --output docs
 
 Writes ``results/simulation_realism.md`` into the output folder; ``simulation_pictures.py`` draws the same
-X
+screens. No parameter of the simulator is estimated from these data.
 """
 
 import argparse

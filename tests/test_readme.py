@@ -20,12 +20,9 @@ COMMANDS = [
     for line in text.splitlines()
 ]
 
-# Commands that no test can run, each with what is checked in its place.
+# Commands that no test runs, and why.
 NOT_RUN = {
-    # installs into the environment that the tests run in, from the network
-    "pip install .": lambda: (ROOT / "pyproject.toml").is_file(),
-    "pip install torch --index-url https://download.pytorch.org/whl/cpu": lambda: True,
-    "pip install torch --index-url https://download.pytorch.org/whl/cu128": lambda: True,
+    "pip install .": "installs, from the network, into the environment that the tests run in",
 }
 # Options that make a command short enough for a test.
 SHORTER = {"evaluate": ["--limit", "2", "--n-bootstrap", "20"], "train": ["--max-seconds", "0"]}
@@ -87,8 +84,7 @@ def test_python(monkeypatch):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, capsys):
     if command in NOT_RUN:
-        assert NOT_RUN[command]()
-        return
+        pytest.skip(NOT_RUN[command])
     program, *arguments = shlex.split(command)
     if program == "make":
         # -n prints what would be run, and fails for a target that does not exist

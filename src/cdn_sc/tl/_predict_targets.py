@@ -155,7 +155,7 @@ def predict_targets(
     Examples
     --------
     >>> import cdn_sc
-    >>> adata = cdn_sc.simulate.screen(rng=0)  # doctest: +SKIP
+    >>> adata = cdn_sc.simulate.screen(seed=0)  # doctest: +SKIP
     >>> cdn_sc.tl.predict_targets(adata, groupby="perturbation", control="control")  # doctest: +SKIP
     >>> cdn_sc.get.predicted_targets_df(adata, group="gene_3").head()  # doctest: +SKIP
     """
