@@ -1,10 +1,25 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
+# The tests compute on arrays so small that threads cost many times what they save, the more so where cores
+# are shared. These are read when the libraries start, also in the processes that tests start; numba's
+# number of threads stays as it is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 import pytest
+import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Start each test with one thread in torch: numba's first parallel call gives it as many as numba has."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

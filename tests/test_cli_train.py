@@ -88,6 +88,7 @@ def test_bad_input_is_one_line(config, tmp_path, capsys):
 
 
 def test_threads_stay_as_asked_for(config, tmp_path):
+    torch.set_num_threads(2)
     run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0, "--threads", 1)
     assert torch.get_num_threads() == 1
     # scanpy computes with numba, whose first parallel call sets the size of the pool that torch uses too

@@ -19,7 +19,12 @@ def published(request, shared_dir) -> tuple[str, CDN]:
     return request.param, models.load(shared_dir / "parity" / f"official_{request.param}.ckpt")
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(scope="module")
+def in_double(published, shared_dir) -> CDN:
+    return models.load(shared_dir / "parity" / f"official_{published[0]}.ckpt").double()
+
+
+@pytest.fixture(scope="module", params=CASES)
 def case(request, shared_dir):
     with np.load(shared_dir / "parity" / f"{request.param}.npz") as arrays:
         return dict(arrays)
@@ -35,25 +40,28 @@ def score(network, batch):
         return network(batch)[0].numpy()
 
 
+@pytest.fixture(scope="module")
+def in_single(published, case) -> np.ndarray:
+    """Logits of one case in float32."""
+    return score(published[1], batch_of(case))
+
+
 def test_form_and_number_of_parameters(published):
     short, network = published
     assert network.config.form == FORMS[short]
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[short]
 
 
-def test_logits_in_float32(published, case):
-    short, network = published
-    expected = case[f"logits_{short}"]
+def test_logits_in_float32(published, case, in_single):
+    expected = case[f"logits_{published[0]}"]
     tolerance = 1e-4 if len(expected) <= 20 else 2e-2
-    np.testing.assert_allclose(score(network, batch_of(case)), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(in_single, expected, rtol=0, atol=tolerance)
 
 
-def test_rounding_alone_makes_the_difference(published, case, shared_dir):
+def test_rounding_alone_makes_the_difference(published, case, in_single, in_double):
     """The published float32 number is off the float64 one by no more than our own float32 run is."""
-    short, network = published
-    expected, batch = case[f"logits_{short}"], batch_of(case)
-    in_single = score(network, batch)
-    exact = score(models.load(shared_dir / "parity" / f"official_{short}.ckpt").double(), batch)
+    expected = case[f"logits_{published[0]}"]
+    exact = score(in_double, batch_of(case))
     rounding = np.abs(in_single - exact).max()
     assert np.abs(expected - exact).max() <= 3 * rounding + 1e-6
 

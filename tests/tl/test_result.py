@@ -13,7 +13,7 @@ from cdn_sc.tl import predict_targets, to_rank_genes_groups
 from cdn_sc.tl._result import GroupResult, assemble_table, skipped_table
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def large_result():
     """A result of 10,000 groups with 20 candidate genes each, made by the code behind `predict_targets`."""
     rng = np.random.default_rng(0)

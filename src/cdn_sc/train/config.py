@@ -99,6 +99,8 @@ class TrainConfig:
         In steps.
     validation_pairs
         Pairs of each source in the fixed validation set.
+    version
+        Version of the model; goes into the file.
     recommended_for
         What users should take the model for; goes into the file.
     """
@@ -122,6 +124,7 @@ class TrainConfig:
     validate_every: int = 500
     checkpoint_every: int = 200
     validation_pairs: int = 200
+    version: str = ""
     recommended_for: str = ""
 
 

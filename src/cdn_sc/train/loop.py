@@ -233,6 +233,7 @@ class _TrainingState:
         }
         card = {
             "name": self.config.name,
+            "version": self.config.version,
             "recommended_for": self.config.recommended_for,
             "training": training,
         }
