@@ -19,7 +19,17 @@ def predict(control, perturbed, **options):
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    fake = SimpleNamespace(name="fake", version="1", sha256="0" * 64, max_genes=None, predict=predict)
+    fake = SimpleNamespace(
+        name="fake",
+        version="1",
+        sha256="0" * 64,
+        min_genes=1,
+        max_genes=None,
+        max_subsets=None,
+        uses_graphs=False,
+        takes_kind=True,
+        predict=predict,
+    )
     monkeypatch.setattr(predictors, "load_predictor", lambda model="default", device="auto": fake)
     verbosity = cdn_sc.settings.verbosity
     yield
@@ -102,13 +112,28 @@ def test_normalise_leaves_the_counts(counts, tmp_path, layer):
     assert set(written.layers) == set(counts.layers)
     kept = written.layers["counts"] if layer else written.X
     assert kept.max() == np.round(kept.max()) > 5
-    assert "cdn_targets" in written.uns
+    assert set(written.uns) == {"cdn_targets"}
+    params = written.uns["cdn_targets"]["params"]
+    assert params["layer"] == ("counts" if layer else "")
+    assert params["normalised"]
+
+
+def test_normalise_without_values(counts, tmp_path, capsys):
+    counts.layers["counts"] = counts.X.copy()
+    counts.X = None
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    said = fails(
+        capsys, 1, "predict", tmp_path / "counts.h5ad", *COLUMN, "-o", tmp_path / "out.h5ad", "--normalise"
+    )
+    assert "name a --layer with the counts" in said
 
 
 def test_counts_are_refused_in_one_line(counts, tmp_path, capsys):
     counts.write_h5ad(tmp_path / "counts.h5ad")
     said = fails(capsys, 1, "predict", tmp_path / "counts.h5ad", *COLUMN, "-o", tmp_path / "out.h5ad")
     assert "look like counts" in said
+    assert "--normalise" in said
+    assert "allow_counts" not in said
     assert not (tmp_path / "out.h5ad").exists()
 
 
@@ -129,10 +154,23 @@ def test_bad_input_is_one_line(source, tmp_path, capsys):
     assert "no folder" in fails(capsys, 1, *start, *COLUMN, "-o", tmp_path / "nowhere" / "out.h5ad")
     assert "--groupby" in fails(capsys, 2, *start, "--control", "control", *out)
     assert "--n-genes" in fails(capsys, 2, *start, *COLUMN, *out, "--n-genes", "many")
+    assert "'xpu' is no device" in fails(capsys, 1, *start, *COLUMN, *out, "--device", "xpu")
     assert "predikt" in fails(capsys, 2, "predikt")
     (tmp_path / "text.h5ad").write_text("not an h5ad file")
     assert "cannot read" in fails(capsys, 1, "predict", tmp_path / "text.h5ad", *COLUMN, *out)
     assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize("option", [["--table", "t.csv"], ["-o", "x.h5ad"]])
+def test_folder_that_cannot_be_written_is_noticed_first(source, tmp_path, monkeypatch, capsys, option):
+    def read_only(dir):
+        raise PermissionError(13, f"Permission denied: {dir}")
+
+    monkeypatch.setattr("cdn_sc.cli._files.TemporaryFile", read_only)
+    monkeypatch.setattr(ad, "read_h5ad", lambda *_: pytest.fail("work was done"))
+    name, file = option
+    said = fails(capsys, 1, "predict", source, *COLUMN, name, tmp_path / file)
+    assert f"cannot write into the folder '{tmp_path}': Permission denied" in said
 
 
 def test_no_half_file_is_left(source, tmp_path, monkeypatch, capsys):

@@ -58,3 +58,15 @@ def test_output_that_is_a_file(tmp_path, capsys):
         main(["demo", "--output", str(tmp_path / "taken")])
     assert stopped.value.code == 1
     assert "is a file; the results need a folder" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_noticed_first(tmp_path, monkeypatch, capsys):
+    def read_only(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("cdn_sc.cli._files.TemporaryFile", read_only)
+    monkeypatch.setattr(cdn_sc.datasets, "simulated_screen", lambda: pytest.fail("work was done"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "--output", str(tmp_path)])
+    assert stopped.value.code == 1
+    assert "Read-only file system" in capsys.readouterr().err

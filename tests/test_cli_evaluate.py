@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,7 +77,8 @@ def test_tables_and_settings(tmp_path, capsys):
     assert "| linear | structural_normal | 10 |" in said
     settings = json.loads((tmp_path / "new" / "settings.json").read_text())
     assert settings["suite"] == "scm240"
-    assert settings["options"] == {"genes": 10, "n_cells": 60, "limit": 12, "seed": 0}
+    assert settings["options"] == {"genes": 10, "n_cells": 60, "seed": 0}
+    assert settings["limit"] == 12
     assert settings["predictors"]["default"]["sha256"] == "0" * 64
 
 
@@ -118,11 +120,54 @@ def test_a_stopped_run_goes_on(fakes, tmp_path, capsys):
     assert "another evaluation" in fails(capsys, 1, *SCM, "--limit", 5, "--seed", 1, "-o", tmp_path / "parts")
 
 
-def test_real_screen(tmp_path):
-    adata = screen(30, {"knockdown": 3}, n_control=60, n_perturbed=40)
+def write_screen(path, **options):
+    adata = screen(30, {"knockdown": 3}, n_control=60, n_perturbed=40, **options)
     adata.uns["known"] = {group: targets[0] for group, targets in adata.uns["targets"].items()}
     del adata.uns["targets"]
-    adata.write_h5ad(tmp_path / "screen.h5ad")
+    adata.write_h5ad(path)
+    return adata
+
+
+def test_limit_may_change(fakes, tmp_path):
+    run(*SCM, "--limit", 5, "-o", tmp_path / "whole")
+    fakes["default"].kinds.clear()
+    run(*SCM, "--limit", 3, "-o", tmp_path / "parts")
+    run(*SCM, "--limit", 5, "-o", tmp_path / "parts")
+    assert len(fakes["default"].kinds) == 5  # three, then the other two
+    whole, parts = (
+        pd.read_csv(tmp_path / name / "per_group.csv").drop(columns="seconds") for name in ("whole", "parts")
+    )
+    pd.testing.assert_frame_equal(whole, parts)
+    run(*SCM, "--limit", 2, "-o", tmp_path / "parts")
+    assert pd.read_csv(tmp_path / "parts" / "per_group.csv")["pair"].nunique() == 2
+    assert len((tmp_path / "parts" / "scored.jsonl").read_text().splitlines()) == 6
+    assert len(fakes["default"].kinds) == 5
+
+
+def test_call_that_failed_does_not_hinder_the_next(tmp_path, capsys):
+    with h5py.File(tmp_path / "foreign.h5ad", "w") as file:
+        file["cells"] = np.zeros(3)
+    write_screen(tmp_path / "screen.h5ad")
+    real = ["--suite", "real", "--truth", "known", "-o", tmp_path / "out", "--path"]
+    assert "foreign.h5ad" in fails(capsys, 1, *real, tmp_path / "foreign.h5ad")
+    assert not (tmp_path / "out" / "scored.jsonl").exists()
+    run(*real, tmp_path / "screen.h5ad")
+    assert (tmp_path / "out" / "summary.csv").exists()
+    # another file under the same name is other data
+    write_screen(tmp_path / "screen.h5ad", seed=1)
+    capsys.readouterr()
+    assert "another evaluation" in fails(capsys, 1, *real, tmp_path / "screen.h5ad")
+
+
+def test_by_is_checked_before_anything_is_scored(fakes, tmp_path, capsys):
+    assert "no attribute ['zz']" in fails(capsys, 1, *SCM, "--limit", 2, "--by", "zz", "-o", tmp_path)
+    assert not fakes
+    run(*SCM, "--limit", 2, "--by", "regime", "--by", "n_targets", "-o", tmp_path)
+    assert {"regime", "n_targets"} < set(pd.read_csv(tmp_path / "summary_by.csv").columns)
+
+
+def test_real_screen(tmp_path):
+    adata = write_screen(tmp_path / "screen.h5ad")
     real = ["--suite", "real", "--path", tmp_path / "screen.h5ad", "--truth", "known"]
     run(*real, "--kind", "knockdown", "-o", tmp_path / "out")
     per_group = pd.read_csv(tmp_path / "out" / "per_group.csv")

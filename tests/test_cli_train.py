@@ -79,12 +79,25 @@ def test_bad_input_is_one_line(config, tmp_path, capsys):
         'name = "a"': "lacks ['network', 'sources']",
         CONFIG + "\n[colour]\n": "unknown field(s) ['colour']",
         CONFIG.replace('type = "scm"', ""): "type",
+        CONFIG.replace("[6, 10]", "[10, 6]"): "option genes = [10, 6]",
+        CONFIG.replace('"small"', '"a/b"'): "name = 'a/b'",
         CONFIG.replace("gene_transformer", "transformer"): "no architecture 'transformer'",
     }.items():
         config.write_text(text)
         assert expected in fails(capsys, 1, "--config", config, *out)
     assert "is a file" in fails(capsys, 1, "--config", "gene-transformer", "-o", config)
     assert "--config" in fails(capsys, 2, *out)
+
+
+def test_damaged_checkpoint_is_one_line(config, tmp_path, capsys):
+    run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0)
+    capsys.readouterr()
+    path = tmp_path / "run" / "checkpoint.pt"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"junk"):
+        path.write_bytes(content)
+        said = fails(capsys, 1, "--config", config, "-o", tmp_path / "run")
+        assert "checkpoint.pt, which is damaged" in said
 
 
 def test_threads_stay_as_asked_for(config, tmp_path):

@@ -76,6 +76,9 @@ def test_both_architectures_predict(predictor, cdn):
         assert not each.network.training
     assert (predictor.max_genes, cdn.max_genes) == (None, 12)
     assert (predictor.takes_kind, cdn.takes_kind) == (True, False)
+    assert (predictor.uses_graphs, cdn.uses_graphs) == (False, True)
+    assert (predictor.min_genes, cdn.min_genes) == (1, 2)
+    assert (predictor.max_subsets, cdn.max_subsets) == (None, 60)
 
 
 def test_generator_decides(predictor, cdn):
@@ -108,6 +111,17 @@ def test_kind(predictor, cdn):
 def test_too_many_genes(cdn):
     with pytest.raises(InputError, match="13 genes, but the model CDN takes 12 at most"):
         logits(cdn, arm(0, n_genes=13), arm(1, n_genes=13))
+
+
+def test_too_many_subsets(cdn):
+    with pytest.raises(InputError, match="n_subsets=61, but the model CDN takes 60 at most"):
+        logits(cdn, arm(0), arm(1), n_subsets=61)
+
+
+def test_model_that_is_none():
+    for model in (None, 3):
+        with pytest.raises(InputError, match=f"or a network, not {model}"):
+            load_predictor(model)
 
 
 def test_arms_that_do_not_match(predictor):

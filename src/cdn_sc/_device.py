@@ -13,7 +13,7 @@ def resolve_device(device: str = "auto") -> str:
     ----------
     device
         `auto` takes that of the settings, or else CUDA, Apple's MPS or the CPU, whichever is there
-        first; other words are those of :class:`torch.device`.
+        first. Others are `cpu`, `cuda`, `cuda:1` and `mps`.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def resolve_device(device: str = "auto") -> str:
     Raises
     ------
     DeviceError
-        The device is not on this machine, or the word is none of torch's.
+        The device is not on this machine, or is none of those.
     """
     import torch
 
@@ -34,10 +34,13 @@ def resolve_device(device: str = "auto") -> str:
         return "cuda" if cuda else "mps" if mps else "cpu"
     try:
         kind, number = torch.device(name).type, torch.device(name).index
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError):
+        kind, number = "", None
+    # torch knows many more kinds, on which nothing of ours was ever tried
+    if kind not in ("cpu", "cuda", "mps"):
         raise DeviceError(
-            f"device={name!r} is no device: take 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
-        ) from error
+            f"device={name!r} is no device for this: take 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        )
     if kind == "cuda" and not cuda:
         raise DeviceError(
             f"device={name!r} was asked for, but torch {torch.__version__} finds no CUDA device here. "

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 __all__ = [
     "CdnScError",
+    "CountsError",
     "DeviceError",
     "DeviceMemoryError",
     "InputError",
@@ -22,6 +23,10 @@ class CdnScError(Exception):
 
 class InputError(CdnScError, ValueError):
     """An argument or the data cannot be used as they are."""
+
+
+class CountsError(InputError):
+    """The values look like counts, and log-normalised expression is wanted."""
 
 
 class MissingNameError(CdnScError, KeyError):

@@ -86,6 +86,21 @@ class Predictor:
         return getattr(self.network.config, "num_vars", None)
 
     @property
+    def min_genes(self) -> int:
+        """Smallest number of genes: graphs need a pair."""
+        return 2 if self.uses_graphs else 1
+
+    @property
+    def max_subsets(self) -> int | None:
+        """Largest number of gene subsets an arm; None where subsets play no part."""
+        return self.network.config.max_subsets if self.uses_graphs else None
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether the network reads local graphs: only then `n_subsets`, `estimator` and `test` matter."""
+        return self.network.config.architecture == "cdn"
+
+    @property
     def takes_kind(self) -> bool:
         """Whether the network can be told the kind of perturbation."""
         return self.network.config.architecture == "gene_transformer"
@@ -120,8 +135,8 @@ class Predictor:
         Raises
         ------
         InputError
-            If the arms differ in genes, there are more of them than the network takes, or `kind` is
-            unknown.
+            If the arms differ in genes, there are more of them or of the subsets than the network takes, or
+            `kind` is unknown.
         """
         import torch
 
@@ -135,6 +150,10 @@ class Predictor:
         n_genes = control.shape[1]
         if self.max_genes is not None and n_genes > self.max_genes:
             raise InputError(f"{n_genes} genes, but the model {self.name} takes {self.max_genes} at most.")
+        if self.max_subsets is not None and n_subsets > self.max_subsets:
+            raise InputError(
+                f"n_subsets={n_subsets}, but the model {self.name} takes {self.max_subsets} at most."
+            )
         batch = make_batch(
             self.network,
             [(control, perturbed)],
@@ -189,12 +208,16 @@ def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: s
     WeightsError
         If there is no such name or file, or the file cannot be used.
     InputError
-        If the model does not predict targets.
+        If the model does not predict targets, or `model` is none of these.
     """
     from torch import nn
 
     from cdn_sc import models
 
     if not isinstance(model, nn.Module):
+        if not isinstance(model, str | PathLike):
+            raise InputError(
+                f"model is the name of a model, the path of a file of weights or a network, not {model!r}."
+            )
         model = models.load(model if isinstance(model, str) else Path(model), device=device)
     return Predictor(model, device)

@@ -61,7 +61,12 @@ def test_the_result_is_not_shared(adata):
         ({"group": ["a", "c"]}, KeyError, r"'c' was not scored: 3 cells, min_cells=10\."),
         ({"group": []}, ValueError, "empty list"),
         ({"key": "cdn"}, KeyError, r"under 'cdn'\. Results are under 'cdn_targets': pass key="),
+        ({"group": [["a"]]}, ValueError, r"group holds \['a'\], a list"),
         ({"n_genes": 0}, ValueError, "n_genes"),
+        ({"n_genes": "3"}, ValueError, "n_genes is a whole number of at least 1, not '3'"),
+        ({"n_genes": 1.5}, ValueError, "n_genes"),
+        ({"n_genes": True}, ValueError, "n_genes"),
+        ({"min_score": "0.5"}, ValueError, "min_score is a number"),
     ],
 )
 def test_bad_input(adata, options, error, match):

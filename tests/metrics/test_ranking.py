@@ -3,6 +3,8 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cdn_sc.metrics.ranking import METRICS, is_trivial, rank_metrics, score_ranks, target_metrics
@@ -50,10 +52,61 @@ def test_missing_targets_rank_last():
     assert all_missing["normalised_rank"] == 0
     assert all_missing["auroc"] == 0
     assert all_missing["reciprocal_rank"] == 0.1
+    assert rank_metrics(np.array([]), 57, n_missing=2)["normalised_rank"] == 0
     half = rank_metrics(np.array([1]), 9, n_missing=1)
     assert half["normalised_rank"] == 1
     assert half["recall_at_5"] == 0.5
     assert half["auroc"] == 0.5
+
+
+@st.composite
+def rankings(draw):
+    """Number of candidates, ranks of some targets among them, and a number of targets that are missing."""
+    n_candidates = draw(st.integers(2, 60))
+    ranks = draw(st.sets(st.integers(1, n_candidates), max_size=n_candidates - 1))
+    return n_candidates, np.array(sorted(ranks)), draw(st.integers(0 if ranks else 1, 3))
+
+
+PROPERTY = settings(deadline=None, derandomize=True, database=None)
+
+
+@PROPERTY
+@given(rankings())
+def test_metrics_lie_between_0_and_1_and_are_1_for_the_best_ranking(ranking):
+    n_candidates, ranks, n_missing = ranking
+    metrics = rank_metrics(ranks, n_candidates, n_missing)
+    assert all(0 <= value <= 1 for value in metrics.values())
+    if not ranks.size:
+        assert metrics["normalised_rank"] == metrics["recall_at_1"] == metrics["auroc"] == 0
+        return
+    best = rank_metrics(np.arange(1, ranks.size + 1), n_candidates)
+    for name in ("normalised_rank", "reciprocal_rank", "auroc", "average_precision"):
+        assert best[name] == 1
+
+
+@PROPERTY
+@given(rankings(), st.data())
+def test_a_target_that_moves_up_makes_no_metric_worse(ranking, data):
+    n_candidates, ranks, n_missing = ranking
+    if not ranks.size or n_candidates == ranks.size:
+        return
+    moved = data.draw(st.sampled_from(ranks.tolist()))
+    above = [rank for rank in range(1, moved) if rank not in ranks]
+    if not above:
+        return
+    better = np.append(ranks[ranks != moved], data.draw(st.sampled_from(above)))
+    before, after = (rank_metrics(r, n_candidates, n_missing) for r in (ranks, better))
+    assert all(after[name] >= before[name] - 1e-12 for name in METRICS)
+
+
+@PROPERTY
+@given(st.lists(st.floats(), min_size=1, max_size=30), st.integers(0, 99))
+def test_ranks_follow_the_scores(values, seed):
+    scores = np.array(values)
+    ranks = score_ranks(scores, np.random.default_rng(seed).permutation(scores.size))
+    assert sorted(ranks) == list(range(1, scores.size + 1))
+    ordered = np.nan_to_num(scores[np.argsort(ranks)], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    assert (ordered[:-1] >= ordered[1:]).all()
 
 
 def test_degenerate_rankings():
@@ -99,6 +152,19 @@ def test_table_is_scored_by_group():
     assert not b["trivial"]
 
 
+@pytest.mark.parametrize("unknown", [None, np.nan, pd.NA, "", [], [None], ["", np.nan]])
+def test_unknown_targets_are_left_out(unknown):
+    frame = table({"a": ["x", "y"], "b": ["x", "y"]})
+    assert list(target_metrics(frame, {"a": unknown, "b": "x"})["group"]) == ["b"]
+    assert list(target_metrics(frame, pd.Series({"a": unknown, "b": "x"}, dtype=object))["group"]) == ["b"]
+
+
+@pytest.mark.parametrize("wrong", [3, [1.5], [["x"]], {"a": 1}.items()])
+def test_truth_that_names_no_genes(wrong):
+    with pytest.raises(ValueError, match=r"truth of group 'a' holds .* names of genes are wanted"):
+        target_metrics(table({"a": ["x", "y"]}), {"a": wrong})
+
+
 def test_row_order_does_not_matter():
     frame = table({"a": list("uvwxyz"), "b": list("zyxwvu")})
     shuffled = frame.sample(frac=1, random_state=0)
@@ -119,5 +185,7 @@ def test_bad_tables_are_refused():
         target_metrics(frame.drop(columns="rank"), {"a": "x"})
     with pytest.raises(ValueError, match="no group of the table"):
         target_metrics(frame, {"b": "x"})
+    with pytest.raises(ValueError, match="truth is a list"):
+        target_metrics(frame, ["x"])
     with pytest.raises(ValueError, match="a gene or a rank twice"):
         target_metrics(pd.concat([frame, frame]), {"a": "x"})

@@ -144,6 +144,29 @@ def test_resume(pairs, tmp_path):
     assert path.read_text() == before
 
 
+def test_limit_decides_no_row(pairs, tmp_path):
+    path = tmp_path / "scored.jsonl"
+    options = {"rivals": False, "progress": False, "n_bootstrap": 10, "resume": path}
+    for limit, lines in ((3, 4), (5, 6), (2, 6)):
+        result = evaluate(iter(pairs), {"noise": Noise()}, limit=limit, **options)
+        assert result.per_group["pair"].tolist() == list(range(limit))
+        assert result.settings["limit"] == limit
+        assert len(path.read_text().splitlines()) == lines
+
+
+def test_nothing_is_written_before_a_pair_is_scored(pairs, tmp_path):
+    def broken():
+        raise ValueError("no such file")
+        yield
+
+    path = tmp_path / "scored.jsonl"
+    with pytest.raises(ValueError, match="no such file"):
+        evaluate(broken(), progress=False, resume=path)
+    with pytest.raises(ValueError, match=r"no attribute \['zz'\] to tell apart by; they have \['mechanism'"):
+        evaluate(pairs, {"noise": Noise()}, by=["mechanism", "zz"], progress=False, resume=path)
+    assert not path.exists()
+
+
 def test_table_of_settings_by_method(pairs, tmp_path):
     result = evaluate(pairs[:12], {"noise": Noise()}, progress=False, n_bootstrap=10)
     result.write(tmp_path, by=["mechanism", "intervention"])

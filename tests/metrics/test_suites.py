@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,8 +37,36 @@ def test_real_suite_normalises_and_keeps_measured_targets(screen_file):
     np.testing.assert_allclose(totals, totals[0], rtol=1e-4)
     with pytest.raises(ValueError, match=r"no cell of .* 'untreated'"):
         next(suite("real", path=screen_file, control="untreated"))
-    with pytest.raises(ValueError, match="needs obs"):
+    with pytest.raises(ValueError, match=r"needs counts in X, obs\['guide'\]"):
         next(suite("real", path=screen_file, groupby="guide"))
+
+
+def changed(path, name, change):
+    adata = anndata.read_h5ad(path)
+    change(adata)
+    adata.write_h5ad(path.with_name(name))
+    return path.with_name(name)
+
+
+def test_real_files_that_cannot_be_used(screen_file, tmp_path):
+    with h5py.File(tmp_path / "foreign.h5ad", "w") as file:
+        file["cells"] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"foreign\.h5ad"):
+        next(suite("real", path=tmp_path / "foreign.h5ad"))
+    with h5py.File(tmp_path / "odd.h5ad", "w") as file:
+        file["obs"] = np.zeros(3)
+        file["uns"] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"cannot read .*odd\.h5ad as an h5ad file"):
+        next(suite("real", path=tmp_path / "odd.h5ad"))
+    without_counts = changed(screen_file, "none.h5ad", lambda adata: delattr(adata, "X"))
+    with pytest.raises(ValueError, match=r"none\.h5ad needs counts in X"):
+        next(suite("real", path=without_counts))
+    for number, truth in enumerate((["g3", "g5"], {"a": ["g3", "g5"]})):
+        path = changed(
+            screen_file, f"{number}.h5ad", lambda adata, t=truth: adata.uns.update(target_in_var=t)
+        )
+        with pytest.raises(ValueError, match="is no mapping of label to the name of one gene"):
+            next(suite("real", path=path))
 
 
 def test_scm_suites():

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from cdn_sc import models, settings
 from cdn_sc.errors import DeviceError, InputError
 from cdn_sc.models import WeightsError, registry
-from cdn_sc.nn import CDN, SEA
+from cdn_sc.nn import CDN, SEA, GeneTransformer
 
 SIZES = {"num_vars": 12, "max_subsets": 9, "channels": 8, "heads": 2, "blocks": 2, "encoder_ffn": 3}
 
@@ -110,6 +111,20 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_impossible_networks(configuration, message):
     with pytest.raises(InputError, match=message):
         models.build_network(configuration)
+
+
+@pytest.fixture
+def cautious_umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_rights_of_a_saved_file(tmp_path, cautious_umask, monkeypatch):
+    monkeypatch.delattr(os, "umask")  # it belongs to the whole process, other threads included
+    path = models.save(small(), tmp_path / "a.safetensors")
+    monkeypatch.undo()
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 # --- the authors' ----------------------------------------------------------------------------------------
@@ -240,6 +255,86 @@ def not_finite(path):
     lightning(network, path)
 
 
+def damaged_values(path):
+    """The checkpoint is whole but for finite values in the middle of its largest tensor."""
+    network = small()
+    largest = max(network.state_dict().values(), key=torch.numel).numpy().tobytes()
+    content = lightning(network, path).read_bytes()
+    start = content.index(largest) + len(largest) // 4
+    path.write_bytes(content[:start] + bytes(len(largest) // 2) + content[start + len(largest) // 2 :])
+    assert path.read_bytes() != content
+
+
+def values_marked_as_folder(path):
+    """One bit in the table of contents, which no checksum covers, hides the values of a tensor."""
+    content = bytearray(lightning(small(), path).read_bytes())
+    name = content.rindex(b"/data/0PK")
+    entry = content.rindex(b"PK\x01\x02", 0, name)
+    content[entry + 38] |= 0x10
+    path.write_bytes(content)
+
+
+def compressed(path):
+    """A few bytes that unpack to many."""
+    network = small(num_vars=10_000)
+    network.encoder.embed_nodes.weight.data.zero_()
+    with zipfile.ZipFile(lightning(network, path)) as archive:
+        members = [(member.filename, archive.read(member)) for member in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+
+
+def replaced(path, **changes):
+    """Checkpoint with other tensors in the place of its own; dots in the names are written as _."""
+    state = small().state_dict()
+    state.update(
+        (next(key for key in state if key.replace(".", "_") == name), t) for name, t in changes.items()
+    )
+    assert len(state) == len(small().state_dict())
+    lightning(small(), path, state_dict=state)
+
+
+def repeated_value(path):
+    replaced(path, encoder_embed_time_weight=torch.zeros(1, 1).expand(10**12, 8))
+
+
+def no_values_many_rows(path):
+    replaced(path, encoder_embed_time_weight=torch.zeros(10**12, 0))
+
+
+def sparse(path):
+    replaced(path, linear_out_bias=torch.zeros(1).to_sparse())
+
+
+def sparse_first(path):
+    replaced(path, encoder_embed_nodes_weight=torch.zeros(13, 8).to_sparse())
+
+
+def without_values(path):
+    replaced(path, linear_out_bias=torch.zeros(1, device="meta"))
+
+
+def integers(path):
+    replaced(path, linear_out_bias=torch.zeros(1, dtype=torch.int64))
+
+
+def complex_values(path):
+    replaced(path, linear_out_bias=torch.zeros(1, dtype=torch.complex64))
+
+
+def too_large_for_the_network(path):
+    replaced(path, linear_out_bias=torch.full((1,), 1e300, dtype=torch.float64))
+
+
+def number_for_settings(path):
+    lightning(small(), path, hyper_parameters={"args": 3})
+
+
+def infinitely_many_heads(path):
+    lightning(small(), path, hyper_parameters={"args": argparse.Namespace(n_heads=np.inf)})
+
+
 REFUSED = {
     png: "is not a weights file",
     html: "web page",
@@ -254,6 +349,19 @@ REFUSED = {
     wrong_shape: r"linear.bias has shape \(5,\), where \(8,\) would fit",
     missing_parameter: "1 missing .encoder.layers.1.linear.bias",
     not_finite: "linear_out.bias holds NaN or infinity",
+    damaged_values: "truncated, damaged or no torch checkpoint",
+    values_marked_as_folder: "truncated, damaged or no torch checkpoint",
+    compressed: "truncated, damaged or no torch checkpoint",
+    repeated_value: "parameters would need",
+    no_values_many_rows: "max_subsets = 999999999999 is more than",
+    sparse: "linear_out.bias is sparse",
+    sparse_first: "embed_nodes.weight is sparse",
+    without_values: "linear_out.bias is sparse, nested or without values",
+    integers: "linear_out.bias has type torch.int64",
+    complex_values: "linear_out.bias has type torch.complex64",
+    too_large_for_the_network: "linear_out.bias holds NaN or infinity",
+    number_for_settings: "hold a int in place of settings",
+    infinitely_many_heads: "not of a CDN or SEA network",
 }
 
 
@@ -302,6 +410,68 @@ def test_odd_configurations_inside_safetensors(tmp_path, change, message):
     path = models.save(small(), tmp_path / "a.safetensors")
     edit_configuration(path, change)
     with pytest.raises(WeightsError, match=message):
+        models.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("layers", 10**12, "layers = 1000000000000 is more than"),
+        ("layers", 10**5, "layers are more than"),
+        ("members", 10**5, "layers are more than"),
+        ("channels", 10**12, "channels = .* is more than"),
+        ("channels", 10**5, "shape"),
+        ("edge_channels", 10**12, "edge_channels = .* is more than"),
+        ("edges", 10**12, "edges = .* is more than"),
+        ("features", 10**12, "features = .* is more than"),
+        ("features", 10**30, "features = .* is more than"),
+        ("mixing", 10**5, "shape"),
+    ],
+)
+def test_sizes_that_no_file_could_hold(tmp_path, monkeypatch, field, value, message):
+    network = models.build_network({"architecture": "gene_transformer"})
+    path = models.save(network, tmp_path / "a.safetensors")
+    edit_configuration(path, lambda c: c["config"].update({field: value}))
+    build, real = GeneTransformer.__init__, []
+
+    def watched(self, config):
+        real.append(torch.get_default_device().type != "meta")
+        assert config.layers * config.members < 1000, "would take for ever"
+        build(self, config)
+
+    monkeypatch.setattr(GeneTransformer, "__init__", watched)
+    with pytest.raises(WeightsError, match=message):
+        models.load(path)
+    assert not any(real), "memory was taken before the sizes were known to fit"
+
+
+def rewrite(path, change):
+    """Change the tensors inside a safetensors file, and nothing else."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    state = load_file(path)
+    change(state)
+    save_file(state, path, metadata)
+
+
+def test_damaged_values_in_safetensors(tmp_path):
+    path = models.save(small(), tmp_path / "a.safetensors")
+    rewrite(path, lambda state: None)
+    models.load(path)
+    rewrite(path, lambda state: state["linear_out.bias"].add_(1))
+    with pytest.raises(WeightsError, match="values are not those that were saved"):
+        models.load(path)
+    # files of earlier versions have no checksum
+    edit_configuration(path, lambda content: content.pop("tensors_sha256"))
+    assert_same(models.load(path).state_dict(), load_file(path))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.complex64])
+def test_safetensors_of_other_types(tmp_path, dtype):
+    path = models.save(small(), tmp_path / "a.safetensors")
+    edit_configuration(path, lambda content: content.pop("tensors_sha256", None))
+    rewrite(path, lambda state: state.update({"linear_out.bias": torch.zeros(1, dtype=dtype)}))
+    with pytest.raises(WeightsError, match=r"linear_out.bias has type"):
         models.load(path)
 
 

@@ -25,14 +25,16 @@ class FakePredictor:
     """Scores by difference of means, plus noise from the generator that it is given."""
 
     name, version, sha256 = "fake", "1.2", "ab" * 32
+    uses_graphs = takes_kind = True
 
-    def __init__(self, max_genes=None):
-        self.max_genes = max_genes
+    def __init__(self):
+        self.min_genes, self.max_genes, self.max_subsets = 1, None, None
         self.calls = []
 
-    def predict(self, control, perturbed, *, rng, kind=None, n_subsets=50, estimator="fci"):
+    def predict(self, control, perturbed, *, rng, kind=None, n_subsets=50, estimator="fci", test="fisherz"):
         assert control.dtype == perturbed.dtype == np.float32
-        self.calls.append({"control": control, "perturbed": perturbed, "kind": kind, "n_subsets": n_subsets})
+        options = {"kind": kind, "n_subsets": n_subsets, "estimator": estimator, "test": test}
+        self.calls.append({"control": control, "perturbed": perturbed, **options})
         noise = rng.normal(0, 0.01, control.shape[1])
         change = np.abs(perturbed.mean(0) - control.mean(0))
         return FakePrediction(change + noise, {"noise": noise.astype(np.float32)})

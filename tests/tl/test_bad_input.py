@@ -56,12 +56,20 @@ def fails(adata, error, match, groupby="perturbation", control="control", **opti
         ({"min_cells": 41}, ValueError, "control.* has 40 cells, fewer than min_cells=41"),
         ({"min_cells": 30}, ValueError, "no group could be scored: 'A.B' .20 cells"),
         ({"estimator": "pc"}, ValueError, "'fci', 'causal-learn', not 'pc'"),
+        ({"test": "kci"}, ValueError, "test='kci' needs estimator='causal-learn'"),
+        ({"test": "chi", "estimator": "causal-learn"}, ValueError, "test is one of 'fisherz', .*not 'chi'"),
+        ({"kind": "foo"}, ValueError, "kind is one of 'knockdown', .*not 'foo'"),
+        ({"groupby": ["perturbation"]}, ValueError, "groupby is the name of one column"),
+        ({"groups": [["drug_A"]]}, ValueError, r"groups holds \['drug_A'\], a list"),
+        ({"control": [{"control"}]}, ValueError, "control holds .'control'., a set"),
         ({"key_added": "a/b"}, ValueError, "without '/'"),
         ({"n_jobs": 0}, ValueError, "n_jobs"),
         ({"rng": -1}, ValueError, "rng=-1 is no seed"),
         ({"rng": "seed"}, ValueError, "numpy.random.Generator, not a str"),
         ({"device": "cuda"}, RuntimeError, "finds no CUDA device"),
         ({"device": "gpu"}, RuntimeError, "is no device"),
+        ({"device": "xpu"}, RuntimeError, "'xpu' is no device"),
+        ({"device": "meta"}, RuntimeError, "'meta' is no device"),
     ],
 )
 def test_bad_arguments(screen, predictor, monkeypatch, options, error, match):
@@ -153,6 +161,21 @@ def test_more_genes_than_the_model_takes(screen, predictor):
     assert "cdn_targets" in screen.uns
 
 
+def test_more_subsets_than_the_model_takes(screen, predictor):
+    predictor.max_subsets = 500
+    fails(screen, ValueError, "n_subsets=2000, but the model fake takes 500 at most", n_subsets=2000)
+
+
+def test_kind_is_checked_before_the_model_is_loaded(screen, monkeypatch):
+    monkeypatch.setattr(predictors, "load_predictor", lambda *_, **__: pytest.fail("was loaded"))
+    fails(screen, ValueError, "kind is one of", kind="foo")
+
+
+@pytest.mark.parametrize("model", [None, 3, b"default"])
+def test_model_that_is_none(screen, model):
+    fails(screen, ValueError, "model is the name of a model, the path", model=model)
+
+
 def test_error_of_the_model_in_a_thread_comes_through(screen, predictor, monkeypatch):
     def breaks(*arguments, **options):
         raise errors.InputError("from the model")
@@ -161,12 +184,8 @@ def test_error_of_the_model_in_a_thread_comes_through(screen, predictor, monkeyp
     fails(screen, ValueError, "from the model", n_jobs=2)
 
 
-def test_unknown_model(screen, monkeypatch):
-    def unknown(model="default", device="auto"):
-        raise errors.MissingNameError(f"no model {model!r}")
-
-    monkeypatch.setattr(predictors, "load_predictor", unknown)
-    fails(screen, KeyError, "^no model 'x'$", model="x")
+def test_unknown_model(screen):
+    fails(screen, ValueError, "gene-transformr", model="gene-transformr")
 
 
 def test_backed_views_and_copies(screen, predictor, tmp_path):

@@ -1,5 +1,8 @@
 """What `predict_targets` writes, and that it does not depend on what it should not depend on."""
 
+import doctest
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -19,7 +22,8 @@ def table_of(adata, **options):
 
 
 def test_result_has_the_documented_fields(screen, predictor):
-    assert predict_targets(screen, "perturbation", "control", kind="knockdown", n_subsets=7) is None
+    options = {"kind": "knockdown", "n_subsets": 7, "estimator": "causal-learn", "test": "kci"}
+    assert predict_targets(screen, "perturbation", "control", **options) is None
     result = screen.uns["cdn_targets"]
     assert set(result) == {"params", "table", "skipped"}
     table = result["table"]
@@ -36,8 +40,8 @@ def test_result_has_the_documented_fields(screen, predictor):
         assert list(rows["rank"]) == list(range(1, 13))
         assert (np.diff(rows["score"]) <= 0).all()
         assert rows["gene"].iloc[0] == f"gene{position}"
-    assert {call["kind"] for call in predictor.calls} == {"knockdown"}
-    assert {call["n_subsets"] for call in predictor.calls} == {7}
+    for name, value in options.items():
+        assert {call[name] for call in predictor.calls} == {value}
     assert result["params"] == {
         "groupby": "perturbation",
         "control": "control",
@@ -51,7 +55,8 @@ def test_result_has_the_documented_fields(screen, predictor):
         "mask_var": "",
         "n_genes": 1000,
         "n_subsets": 7,
-        "estimator": "fci",
+        "estimator": "causal-learn",
+        "test": "kci",
         "min_cells": 10,
         "seed": 0,
         "version": cdn_sc.__version__,
@@ -323,3 +328,120 @@ def test_out_of_device_memory_is_tried_again_then_explained(screen, predictor, m
     with pytest.raises(cdn_sc.errors.DeviceMemoryError, match="lower n_genes"):
         table_of(screen, key_added="other")
     assert "other" not in screen.uns
+
+
+@pytest.mark.filterwarnings("ignore:.*differences of means:UserWarning")
+@pytest.mark.parametrize("as_sparse", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (np.float32, 1e20),
+        (np.float32, -1e38),
+        (np.float64, 1e300),
+        (np.float64, -1e300),
+        (np.float64, 1.7e308),
+    ],
+)
+def test_group_with_a_value_too_large_is_skipped(screen, predictor, dtype, value, as_sparse):
+    expected = table_of(screen.copy(), groups=["A+B", "drug_A", "drug_B"])
+    values = screen.X.toarray().astype(dtype)
+    values[np.flatnonzero(screen.obs["perturbation"] == "x/y")[0], 4] = value
+    screen.X = sparse.csr_matrix(values) if as_sparse else values
+    with pytest.warns(UserWarning, match=r"'x/y' \(values too large to compute with: up to 1") as caught:
+        table = table_of(screen)
+    assert len([each for each in caught if "differences of means" not in str(each.message)]) == 1
+    pd.testing.assert_frame_equal(table, expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*differences of means:UserWarning")
+def test_control_with_a_value_too_large(screen, predictor):
+    screen.X = screen.X.toarray()
+    screen.X[np.flatnonzero(screen.obs["perturbation"] == "control")[0], 4] = 1e20
+    with pytest.raises(ValueError, match=r"adata\.X: the control has values too large to compute with"):
+        table_of(screen)
+
+
+def test_group_without_finite_scores_is_skipped(screen, predictor, monkeypatch):
+    predict = predictor.predict
+
+    def overflows(control, perturbed, **options):
+        prediction = predict(control, perturbed, **options)
+        if not perturbed[:, 1].any():
+            prediction.logits[3] = np.nan
+        return prediction
+
+    monkeypatch.setattr(predictor, "predict", overflows)
+    with pytest.warns(UserWarning, match=r"1 of 4 .*'drug_A' \(the model gives scores that are not finite"):
+        table = table_of(screen)
+    assert list(table["group"].cat.categories) == ["A+B", "drug_B", "x/y"]
+
+
+def test_group_with_fewer_genes_than_the_model_needs_is_skipped(screen, predictor):
+    predictor.min_genes = 2
+    values = np.full(screen.shape, 0.5, np.float32)
+    values[:, 1] = screen.X[:, [1]].toarray()[:, 0]
+    values[screen.obs["perturbation"] == "drug_A", 5] = np.arange(20)
+    screen.X = values
+    with pytest.warns(UserWarning, match=r"'A.B' \(1 candidate gene, and the model needs 2\)"):
+        table = table_of(screen)
+    assert list(table["group"].cat.categories) == ["drug_A"]
+
+
+def test_log_fold_change_does_not_depend_on_other_groups(screen, predictor):
+    expected = table_of(screen)["logfoldchange"].to_numpy()
+    screen.X = screen.X.toarray()
+    screen.X[np.flatnonzero(screen.obs["perturbation"] == "x/y")[0], 4] = -0.5
+    table = table_of(screen)
+    others = (table["group"] != "x/y").to_numpy()
+    np.testing.assert_array_equal(table["logfoldchange"][others], expected[others])
+    row = table[table["group"] == "x/y"].set_index("gene").loc["gene3"]
+    control = screen.X[screen.obs["perturbation"] == "control", 3]
+    assert row["logfoldchange"] == pytest.approx(-control.mean(), rel=1e-5)
+
+
+def test_scores_are_kept_where_warnings_are_errors(screen, predictor):
+    screen.obs["perturbation"] = screen.obs["perturbation"].astype(str)
+    screen.obs.loc[screen.obs_names[0], "perturbation"] = "rare"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match=r"'rare' \(1 cell"):
+            predict_targets(screen, "perturbation", "control")
+    assert list(screen.uns["cdn_targets"]["table"]["group"].cat.categories) == GROUPS
+
+
+def test_options_without_effect_warn_and_are_not_recorded(screen, predictor):
+    recorded = ("kind", "n_subsets", "estimator", "test")
+    predictor.uses_graphs = False
+    table_of(screen, kind="knockout")
+    params = screen.uns["cdn_targets"]["params"]
+    assert [params[name] for name in recorded] == ["knockout", -1, "", ""]
+    in_vain = {"n_subsets": 7, "estimator": "causal-learn", "test": "kci"}
+    match = "n_subsets=7, estimator='causal-learn', test='kci' without effect: the model fake uses no"
+    with pytest.warns(UserWarning, match=match) as caught:
+        predict_targets(screen, "perturbation", "control", **in_vain)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+    predictor.uses_graphs, predictor.takes_kind = True, False
+    with pytest.warns(UserWarning, match="^kind='knockout' without effect: the model fake cannot be told"):
+        table_of(screen, kind="knockout")
+    params = screen.uns["cdn_targets"]["params"]
+    assert [params[name] for name in recorded] == ["", 50, "fci", "fisherz"]
+
+
+def test_only_results_are_written_over(screen, predictor):
+    table_of(screen)
+    table_of(screen, n_genes=3)
+    assert screen.uns["cdn_targets"]["params"]["n_genes"] == 3
+    for key, value in (("log1p", {"base": None}), ("rank_genes_groups", {"params": {}}), ("notes", "mine")):
+        screen.uns[key] = value
+        with pytest.raises(ValueError, match=f"adata.uns\\['{key}'\\] is there already"):
+            predict_targets(screen, "perturbation", "control", key_added=key)
+        assert screen.uns[key] is value or dict(screen.uns[key]) == value
+
+
+def test_example_of_the_docstring():
+    runner = doctest.DocTestRunner()
+    (example,) = doctest.DocTestFinder(recurse=False).find(predict_targets, "predict_targets", globs={})
+    assert len(example.examples) == 9
+    assert runner.run(example).failed == 0

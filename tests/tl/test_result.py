@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from matplotlib import pyplot as plt
 
+import cdn_sc
+from cdn_sc.get import predicted_targets_df
 from cdn_sc.tl import predict_targets, to_rank_genes_groups
 from cdn_sc.tl._result import GroupResult, assemble_table, skipped_table
 
@@ -145,7 +148,9 @@ def test_groups_are_cut_to_the_shortest(converted):
     result = converted.uns["cdn_targets"]
     table = result["table"]
     result["table"] = table[(table["group"] != "x/y") | (table["rank"] <= 3)]
-    to_rank_genes_groups(converted)
+    with pytest.warns(UserWarning, match="keeps its best 3 genes of up to 12") as caught:
+        to_rank_genes_groups(converted)
+    assert caught[0].filename == __file__
     assert converted.uns["rank_genes_groups"]["names"].shape == (3,)
     assert converted.uns["rank_genes_groups"]["names"]["drug_A"][0] == "gene1"
 
@@ -159,6 +164,33 @@ def test_bad_conversions(screen, converted):
         to_rank_genes_groups(screen, "drug_A")
     with pytest.raises(ValueError, match="empty list"):
         to_rank_genes_groups(screen, [])
+    with pytest.raises(ValueError, match=r"groups holds \['drug_A'\], a list"):
+        to_rank_genes_groups(screen, [["drug_A"]])
+    before = screen.uns["cdn_targets"]
+    with pytest.raises(ValueError, match="key_added='cdn_targets' holds predicted targets"):
+        to_rank_genes_groups(screen, key_added="cdn_targets")
+    assert set(screen.uns["cdn_targets"]) == set(before) == {"params", "table", "skipped"}
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0.0, 1.0, 2.0], [False, True, None]])
+def test_labels_that_are_no_strings_are_found_by_all_readers(screen, predictor, labels):
+    control, wanted, *_ = labels
+    screen.obs["dose"] = pd.Series(np.resize(labels, screen.n_obs), index=screen.obs_names, dtype=object)
+    if None not in labels:
+        screen.obs["dose"] = screen.obs["dose"].astype(type(wanted))
+    predict_targets(screen, "dose", control, groups=[wanted])
+    name = str(wanted)
+    table = predicted_targets_df(screen, wanted)
+    assert list(table.columns) == ["gene", "rank", "score", "logfoldchange", "noise"]
+    for label in (1, name, np.array(wanted).item()):
+        pd.testing.assert_frame_equal(predicted_targets_df(screen, label), table)
+        to_rank_genes_groups(screen, label if not isinstance(label, str) else [label])
+        assert screen.uns["rank_genes_groups"]["names"].dtype.names == (name,)
+        axis = cdn_sc.pl.predicted_targets(screen, label, n_genes=2, show=False)
+        assert axis.get_title() == name
+        plt.close("all")
+    with pytest.raises(KeyError, match="no group '7'"):
+        predicted_targets_df(screen, 7)
 
 
 @pytest.mark.parametrize("length", [5, 15, 16])

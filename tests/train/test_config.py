@@ -73,6 +73,10 @@ def test_broken_file(tmp_path):
         ({"learning_rate": "fast"}, "learning_rate = 'fast' .* expected a number"),
         ({"seed": 1.5}, "seed = 1.5 .* expected int"),
         ({"name": 3}, "name = 3 .* expected str"),
+        ({"name": "a/b"}, "name = 'a/b' .* letters, digits"),
+        ({"name": ".."}, r"name = '\.\.' "),
+        ({"name": ""}, "name = '' "),
+        ({"n_subsets": [50, 10]}, r"n_subsets = \[50, 10\] .* the smaller one first"),
         ({"n_subsets": 50}, "n_subsets = 50 .* expected two integers"),
         ({"n_subsets": [10, 20, 30]}, "n_subsets = .* expected two integers"),
         ({"network": "cdn"}, "network = 'cdn' .* expected a table"),
@@ -99,6 +103,34 @@ def test_broken_file(tmp_path):
 def test_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "value", "expected"),
+    [
+        ("scm", "genes", [20, 6], "a range of two integers, the smaller one first and at least 2"),
+        ("scm", "genes", "x", "a range of two integers"),
+        ("scm", "genes", [1, 6], "at least 2"),
+        ("scm", "genes", [6.5, 8], "two integers"),
+        ("scm", "genes", [6], "a range of two"),
+        ("scm", "gene_choices", [], "a list of integers"),
+        ("scm", "edges_per_gene", [2.0, 1.0], "a range of two numbers, the smaller one first"),
+        ("scm", "mechanisms", "linear", "a list of names"),
+        ("scm", "n_targets", [0, 1], "at least 1"),
+        ("screen", "genes", [600, 24], "the smaller one first"),
+        ("screen", "control_cells", 50, "a range of two integers"),
+        ("screen", "selected", 1.5, "a share between 0 and 1"),
+        ("screen", "groups", 0, "an integer of at least 1"),
+        ("screen", "values", 1e5, "an integer"),
+        ("screen", "kinds", ["knockdown"], "a table of kinds"),
+        ("screen", "kinds", {"knockdown": 0}, "a table of kinds"),
+        ("screen", "n_targets", [-1.0, 2.0], "a list of relative frequencies"),
+        ("screen", "strength", float("nan"), "a number of at least 0"),
+    ],
+)
+def test_values_of_options(source, name, value, expected):
+    with pytest.raises(ValueError, match=f"option {name} = .* of a source '{source}'; expected .*{expected}"):
+        tiny_config(sources=[{"type": source, "options": {name: value}}])
 
 
 @pytest.mark.parametrize("missing", ["name", "network", "sources"])

@@ -178,6 +178,68 @@ def test_damaged_log_does_not_stop_a_run(tmp_path, damage):
     assert [row["step"] for row in rows(tmp_path)] == ["2"]
 
 
+@pytest.mark.parametrize("part", ["advance", "validate"])
+def test_interrupted_run_keeps_its_steps(finished, tmp_path, monkeypatch, part):
+    config, folder, _ = finished
+    state = loop._TrainingState
+    whole = getattr(state, part)
+
+    def stop(self, *arguments):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(state, part, stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path)
+    assert checkpoint(tmp_path)["step"] == 4  # every third step has one by itself
+    monkeypatch.undo()
+    run(config, tmp_path)
+    assert_same_run(folder, tmp_path)
+
+
+def test_half_a_step_is_not_stored(finished, tmp_path, monkeypatch):
+    config, folder, _ = finished
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    run(config, tmp_path, max_seconds=0)
+    monkeypatch.setattr(loop, "update_average", stop)  # the weights have moved, their average has not
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path)
+    assert checkpoint(tmp_path)["step"] == 1
+    monkeypatch.undo()
+    run(config, tmp_path)
+    assert_same_run(folder, tmp_path)
+
+
+def test_first_checkpoint_is_early(tmp_path, monkeypatch):
+    stop_at(monkeypatch, 1)
+    with pytest.raises(StoppedError):
+        run(tiny_config(checkpoint_every=100), tmp_path)
+    assert checkpoint(tmp_path)["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["cut off", "text", "empty", "other content", "other shapes"])
+def test_damaged_checkpoint_is_named(tmp_path, damage):
+    config = tiny_config(steps=3)
+    run(config, tmp_path, max_seconds=0)
+    path = tmp_path / "checkpoint.pt"
+    saved = checkpoint(tmp_path)
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage in ("text", "empty"):
+        path.write_text("no checkpoint" if damage == "text" else "")
+    elif damage == "other content":
+        torch.save({name: value for name, value in saved.items() if name != "recent"}, path)
+    else:
+        saved["network"] = {name: value[..., None] for name, value in saved["network"].items()}
+        torch.save(saved, path)
+    with pytest.raises(InputError, match=r"cannot go on from .*checkpoint\.pt, which is damaged"):
+        run(config, tmp_path)
+
+
 def test_learning_that_diverges_is_reported(tmp_path, monkeypatch):
     config = tiny_config(checkpoint_every=1)
     run(config, tmp_path, max_seconds=0)

@@ -1,5 +1,6 @@
 """`cdn-sc evaluate`."""
 
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,11 +82,11 @@ def evaluate(
         "control": control,
         "truth": truth,
         "kind": kind,
-        "limit": limit,
     }
     options = {name: value for name, value in given.items() if value is not None}
 
     from cdn_sc import metrics, settings
+    from cdn_sc.metrics.runner import check_attributes
     from cdn_sc.metrics.suites import suite_size
 
     if quiet:
@@ -94,7 +95,9 @@ def evaluate(
         limit_threads(threads)
     if suite != "real":
         options["seed"] = seed
-    pairs = metrics.suite(suite, **options)
+    columns = by or _BY.get(suite, [])
+    # what cannot be used shows before the models are loaded and hours are spent
+    pairs = check_attributes(metrics.suite(suite, **options), columns)
     predictors = {} if rivals_only else _load(model or ["default"], device)
     result = metrics.evaluate(
         pairs,
@@ -105,12 +108,21 @@ def evaluate(
         threads=threads,
         n_bootstrap=n_bootstrap,
         resume=output / "scored.jsonl",
+        limit=limit,
         total=suite_size(suite, **options),
-        description={"suite": suite, "options": options},
+        description={"suite": suite, "options": options, **_content(path)},
     )
-    result.write(output, by=by or _BY.get(suite, []))
+    result.write(output, by=columns)
     typer.echo((output / "summary.md").read_text(encoding="utf-8"))
     typer.echo(f"Written: {output}")
+
+
+def _content(path: Path | None) -> dict[str, str]:
+    """Tell a file by what it holds: another one may come to lie under its name."""
+    if path is None:
+        return {}
+    with path.open("rb") as file:
+        return {"path_sha256": file_digest(file, "sha256").hexdigest()}
 
 
 def _load(models: list[str], device: str) -> "dict[str, Predictor]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ def check_destination(path: Path | None, source: Path, endings: Sequence[str]) -
         raise InputError(f"{str(path)!r} is the input, which is never overwritten: give another name.")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"cannot write {str(path)!r}: there is no folder {str(path.absolute().parent)!r}.")
+    _check_writable(path.absolute().parent)
 
 
 def read(source: Path) -> "AnnData":
@@ -44,7 +46,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of the results, unless it is there."""
+    """Make the folder of the results, unless it is there, or refuse one that cannot be written to."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{str(path)!r} is a file; the results need a folder.")
     path.mkdir(parents=True, exist_ok=True)
+    _check_writable(path)
+
+
+def _check_writable(folder: Path) -> None:
+    # Only an attempt tells: permissions say nothing of file systems that are read-only or full.
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise InputError(f"cannot write into the folder {str(folder)!r}: {error.strerror}.") from error

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 
 from cdn_sc.cli._files import check_destination, read, write_whole
-from cdn_sc.errors import InputError
+from cdn_sc.errors import CountsError, InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,24 +51,31 @@ def predict(
     if quiet:
         settings.verbosity = "warning"
     adata = read(source)
+    scored = _normalised(adata, layer) if normalise else adata
+    try:
+        tl.predict_targets(
+            scored,
+            groupby,
+            control[0] if len(control) == 1 else control,
+            groups=groups or "all",
+            model=model,
+            kind=kind,
+            layer=None if normalise else layer,
+            n_genes=n_genes,
+            min_cells=min_cells,
+            device=device,
+            n_jobs=n_jobs,
+            rng=seed,
+        )
+    except CountsError as error:
+        raise InputError(
+            f"the values in {str(source)!r} look like counts, and log-normalised expression is wanted: give "
+            "--normalise, or the --layer that holds it."
+        ) from error
     if normalise:
-        layer = _normalise(adata, layer)
-    tl.predict_targets(
-        adata,
-        groupby,
-        control[0] if len(control) == 1 else control,
-        groups=groups or "all",
-        model=model,
-        kind=kind,
-        layer=layer,
-        n_genes=n_genes,
-        min_cells=min_cells,
-        device=device,
-        n_jobs=n_jobs,
-        rng=seed,
-    )
-    if normalise and layer is not None:
-        del adata.layers[layer]
+        result = scored.uns["cdn_targets"]
+        result["params"] |= {"layer": layer or "", "normalised": True}
+        adata.uns["cdn_targets"] = result
     if table is not None:
         separator = "\t" if ".tsv" in table.name else ","
         frame = get.predicted_targets_df(adata)
@@ -78,17 +84,19 @@ def predict(
         write_whole(output, adata.write_h5ad)
 
 
-def _normalise(adata: "AnnData", layer: str | None) -> str:
-    """Add a temporary layer with the normalised, logged values, so that the counts stay as they are."""
+def _normalised(adata: "AnnData", layer: str | None) -> "AnnData":
+    """Return another object with the normalised, logged values, so that the counts stay as they are."""
     import scanpy as sc
+    from anndata import AnnData
 
     from cdn_sc.errors import MissingNameError, did_you_mean
 
     if layer is not None and layer not in adata.layers:
         raise MissingNameError(f"adata.layers has no {layer!r}. {did_you_mean(layer, adata.layers.keys())}")
-    added = f"cdn_sc_log_normalised_{uuid4().hex}"
     values = adata.X if layer is None else adata.layers[layer]
-    adata.layers[added] = values.astype("float32")
-    sc.pp.normalize_total(adata, layer=added)
-    sc.pp.log1p(adata, layer=added)
-    return added
+    if values is None:
+        raise InputError("the file has no X: name a --layer with the counts.")
+    normalised = AnnData(values.astype("float32"), obs=adata.obs, var=adata.var)
+    sc.pp.normalize_total(normalised)
+    sc.pp.log1p(normalised)
+    return normalised

@@ -1,17 +1,19 @@
 """`cdn_sc.get.predicted_targets_df`: predicted targets as a table."""
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import pandas as pd
 from anndata import AnnData
 
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.get._arguments import as_list, check_whole_number, names_of
 
 
 def predicted_targets_df(
     adata: AnnData,
-    group: str | Iterable[str] | None = None,
+    group: object | Iterable[object] | None = None,
     *,
     key: str = "cdn_targets",
     n_genes: int | None = None,
@@ -24,7 +26,8 @@ def predicted_targets_df(
     adata
         Object with a result of :func:`~cdn_sc.tl.predict_targets`.
     group
-        Label of a group, or a list of labels; `None` takes all groups.
+        Label of a group, or a list of labels, as they are in `adata.obs` or as strings; `None` takes all
+        groups.
     key
         Key of `adata.uns` with the result.
     n_genes
@@ -43,24 +46,30 @@ def predicted_targets_df(
     MissingNameError
         (A :class:`KeyError`.) No such result or group.
     InputError
-        (A :class:`ValueError`.) `group` is an empty list, or `n_genes` is below 1.
+        (A :class:`ValueError`.) `group` is an empty list, `n_genes` is no whole number of at least 1, or
+        `min_score` is no number.
     """
-    if n_genes is not None and n_genes < 1:
-        raise InputError(f"n_genes is a whole number of at least 1, not {n_genes!r}.")
+    if n_genes is not None:
+        check_whole_number("n_genes", n_genes, 1)
+    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, Real)):
+        raise InputError(f"min_score is a number between 0 and 1, not {min_score!r}.")
     result = result_of(adata, key)
     table = result["table"]
-    names = None if group is None else [group] if isinstance(group, str) else [str(name) for name in group]
-    if names is not None:
-        if not names:
-            raise InputError("group is an empty list: name at least one label.")
-        table = select_groups(table, list(dict.fromkeys(names)), result, key)
+    if group is not None:
+        table = select_groups(adata, key, as_list(group, "group"))
     if n_genes is not None:
         table = table[table["rank"] <= n_genes]
     if min_score is not None:
         table = table[table["score"] >= min_score]
     table = table.reset_index(drop=True)
     table["gene"] = table["gene"].cat.remove_unused_categories()
-    return table.drop(columns="group") if isinstance(group, str) else table
+    one = isinstance(group, str) or not (group is None or isinstance(group, Iterable))
+    return table.drop(columns="group") if one else table
+
+
+def is_result(value: object) -> bool:
+    """Return whether a value of `adata.uns` is a result of `predict_targets`."""
+    return isinstance(value, Mapping) and {"params", "table", "skipped"} <= set(value)
 
 
 def result_of(adata: AnnData, key: str) -> Mapping[str, Any]:
@@ -78,13 +87,9 @@ def result_of(adata: AnnData, key: str) -> Mapping[str, Any]:
     Its `params`, `table` and `skipped`.
     """
     result = adata.uns.get(key)
-    if isinstance(result, Mapping) and {"params", "table", "skipped"} <= set(result):
+    if is_result(result):
         return result
-    others = [
-        name
-        for name, value in adata.uns.items()
-        if isinstance(value, Mapping) and {"params", "table", "skipped"} <= set(value)
-    ]
+    others = [name for name, value in adata.uns.items() if is_result(value)]
     hint = (
         f"Results are under {', '.join(map(repr, others))}: pass key=."
         if others
@@ -93,33 +98,34 @@ def result_of(adata: AnnData, key: str) -> Mapping[str, Any]:
     raise MissingNameError(f"adata.uns has no predicted targets under {key!r}. {hint}")
 
 
-def select_groups(
-    table: pd.DataFrame, groups: list[str], result: Mapping[str, Any], key: str
-) -> pd.DataFrame:
-    """Return the rows of some groups, in the order asked for.
+def select_groups(adata: AnnData, key: str, labels: list) -> pd.DataFrame:
+    """Return the rows of some groups of a result, in the order asked for.
 
     Parameters
     ----------
-    table
-        The table of a result.
-    groups
-        Labels, without repeats.
-    result
-        The result, which tells the groups that were skipped.
+    adata
+        The object.
     key
-        Its key in `adata.uns`, for the message.
+        Key of `adata.uns` with the result.
+    labels
+        Labels, as they are in `adata.obs` or as strings.
 
     Returns
     -------
     The rows, with `group` a categorical of these labels.
     """
-    known = table["group"].cat.categories
+    result = result_of(adata, key)
+    table = result["table"]
+    column = adata.obs.get(result["params"].get("groupby"))
+    known = {} if column is None else {label: str(label) for label in column.dropna().unique()}
+    names = names_of(labels, known)
+    scored = table["group"].cat.categories
     skipped = dict(zip(result["skipped"]["group"], result["skipped"]["reason"], strict=True))
-    for name in groups:
+    for name in names:
         if name in skipped:
             raise MissingNameError(f"the group {name!r} was not scored: {skipped[name]}.")
-        if name not in known:
-            raise MissingNameError(f"adata.uns[{key!r}] has no group {name!r}. {did_you_mean(name, known)}")
-    table = table[table["group"].isin(groups)]
-    ordered = table["group"].cat.set_categories(groups)
+        if name not in scored:
+            raise MissingNameError(f"adata.uns[{key!r}] has no group {name!r}. {did_you_mean(name, scored)}")
+    table = table[table["group"].isin(names)]
+    ordered = table["group"].cat.set_categories(names)
     return table.assign(group=ordered).sort_values(["group", "rank"], kind="stable")

@@ -38,9 +38,9 @@ def rank_metrics(target_ranks: np.ndarray, n_candidates: int, n_missing: int = 0
 
     Returns
     -------
-    The metrics of `METRICS`. Normalised rank and reciprocal rank are those of the best target, recall is
-    the share of the targets found. A metric is NaN where it does not exist: the normalised rank of one
-    candidate, the AUROC without a candidate that is no target.
+    The metrics of `METRICS`. Normalised rank and reciprocal rank are those of the best target (a normalised
+    rank of 0 if no target is a candidate), recall is the share of the targets found. A metric is NaN where
+    it does not exist: the normalised rank of one candidate, the AUROC without a candidate that is no target.
     """
     n_genes = n_candidates + n_missing
     ranks = np.concatenate([np.sort(target_ranks), np.arange(n_candidates + 1, n_genes + 1)]).astype(float)
@@ -51,9 +51,11 @@ def rank_metrics(target_ranks: np.ndarray, n_candidates: int, n_missing: int = 0
     found = np.arange(1, n_targets + 1)
     # the other genes above the k-th target are rank - k; each is a pair in the wrong order
     wrong_pairs = (ranks - found).sum()
+    # several targets below the last candidate share the last place: none of them was ranked
+    best = ranks[0] if n_missing < n_targets else n_genes
     top_1_percent = max(1, int(np.ceil(0.01 * n_genes)))
     return {
-        "normalised_rank": 1 - (ranks[0] - 1) / (n_genes - 1) if n_genes > 1 else np.nan,
+        "normalised_rank": 1 - (best - 1) / (n_genes - 1) if n_genes > 1 else np.nan,
         "recall_at_1": float(np.mean(ranks <= 1)),
         "recall_at_5": float(np.mean(ranks <= 5)),
         "recall_at_10": float(np.mean(ranks <= 10)),
@@ -90,12 +92,21 @@ def is_trivial(logfoldchange: np.ndarray, is_target: np.ndarray) -> bool:
     return bool(magnitude[is_target].max() == magnitude.max())
 
 
-def _as_genes(targets: str | Iterable[str]) -> list[str]:
-    genes = [targets] if isinstance(targets, str) else list(targets)
-    return list(dict.fromkeys(gene for gene in genes if gene))
+def _as_genes(group: object, targets: str | Iterable[str] | float | None) -> list[str]:
+    """Names of a group's targets; None, NaN and empty names stand for a target that is not known."""
+    listed = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else [targets]
+    genes = [gene for gene in listed if not _is_unknown(gene)]
+    for gene in genes:
+        if not isinstance(gene, str):
+            raise ValueError(f"the truth of group {group!r} holds {gene!r}, and names of genes are wanted")
+    return list(dict.fromkeys(str(gene) for gene in genes))
 
 
-def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str]]) -> pd.DataFrame:
+def _is_unknown(gene: object) -> bool:
+    return gene is None or gene is pd.NA or gene == "" or (isinstance(gene, float) and np.isnan(gene))
+
+
+def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] | None]) -> pd.DataFrame:
     """Score a table of predicted targets against the true ones.
 
     Parameters
@@ -105,7 +116,7 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str]]
         candidate gene, as `cdn_sc.tl.predict_targets` writes it.
     truth
         Group -> true target gene or genes. Groups of the table that are not in it, or whose target is
-        empty, are left out; groups that are not in the table are left out with a warning.
+        empty, None or NaN, are left out; groups that are not in the table are left out with a warning.
 
     Returns
     -------
@@ -116,13 +127,15 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str]]
     Raises
     ------
     ValueError
-        If a column is missing, a group has two candidates of the same rank or name, or no group of the
-        table has a known target.
+        If a column is missing, the truth is no mapping to names of genes, a group has two candidates of the
+        same rank or name, or no group of the table has a known target.
     """
     absent = [column for column in _COLUMNS if column not in table.columns]
     if absent:
         raise ValueError(f"the table lacks the columns {absent}; it has {list(table.columns)}")
-    known = {str(group): genes for group, targets in truth.items() if (genes := _as_genes(targets))}
+    if not isinstance(truth, Mapping | pd.Series):
+        raise ValueError(f"truth is a {type(truth).__name__}, and a mapping of group to target is wanted")
+    known = {str(group): genes for group, targets in truth.items() if (genes := _as_genes(group, targets))}
     rows_of = table.groupby("group", observed=True, sort=False).indices
     rows = []
     gene_names = table["gene"].to_numpy(dtype=object)

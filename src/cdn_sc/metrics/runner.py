@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from cdn_sc.settings import settings as package_settings
 from cdn_sc.simulate.pair import Pair
 
 _MOST_PAIRS_A_JOB = 16
+_COLUMNS_OF_ALL_PAIRS = ("pair", "n_candidates", "n_targets", "n_missing", "trivial")
 
 
 class PairPredictor(Protocol):
@@ -109,6 +111,7 @@ def evaluate(
     threads: int | None = None,
     progress: bool | None = None,
     resume: str | PathLike[str] | None = None,
+    limit: int | None = None,
     total: int | None = None,
     description: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
@@ -144,9 +147,11 @@ def evaluate(
         Whether to show a progress bar; None follows `cdn_sc.settings.verbosity`.
     resume
         File for the rows of the pairs scored so far. A call that finds it, made with the same pairs,
-        predictors and seed, only scores the others.
+        predictors and seed, only scores the others; `limit` may differ.
+    limit
+        Score only the first so many pairs.
     total
-        Number of pairs, if known, for the progress bar.
+        Number of pairs that there are, if known, for the progress bar.
     description
         Further facts for `settings`, such as the suite's name and options; plain values.
 
@@ -158,7 +163,8 @@ def evaluate(
     ------
     ValueError
         If there is nothing to evaluate, a name is both a predictor's and a rival's, a predictor does not
-        return one score a gene, or the file to resume from belongs to another evaluation.
+        return one score a gene, pairs have no attribute that `by` names, or the file to resume from belongs
+        to another evaluation.
     """
     predictors = dict(predictors or {})
     if not predictors and not rivals:
@@ -173,13 +179,17 @@ def evaluate(
         "tell_kind": tell_kind,
         **dict(description or {}),
     }
-    records = Records(resume, settings)
-    jobs = (
-        delayed(_score_pairs)(run, predictors, rivals, tell_kind, seed)
-        for run in _runs_of_one_control(pairs, records.n_pairs, 1 if n_jobs == 1 else _MOST_PAIRS_A_JOB)
-    )
+    columns = _columns(by)
     if total is None and isinstance(pairs, Sized):
         total = len(pairs)
+    if limit is not None and total is not None:
+        total = min(limit, total)
+    checked = islice(check_attributes(pairs, columns), limit)
+    records = Records(resume, settings, limit)
+    jobs = (
+        delayed(_score_pairs)(run, predictors, rivals, tell_kind, seed)
+        for run in _runs_of_one_control(checked, records.n_pairs, 1 if n_jobs == 1 else _MOST_PAIRS_A_JOB)
+    )
     show = package_settings.show_progress if progress is None else progress
     with (
         closing(records),
@@ -193,9 +203,9 @@ def evaluate(
     if not records.rows:
         raise ValueError("there are no pairs to evaluate")
     per_group = pd.DataFrame(records.rows)
-    columns = _columns(by)
     summary = summarise(per_group, ["method", *columns], n_bootstrap=n_bootstrap, seed=seed)
     settings |= {
+        "limit": limit,
         "methods": list(per_group["method"].unique()),
         "n_pairs": int(per_group["pair"].nunique()),
         "by": columns,
@@ -205,6 +215,32 @@ def evaluate(
         "seconds": round(perf_counter() - started, 3),
     }
     return EvaluationResult(per_group, summary, settings)
+
+
+def check_attributes(pairs: Iterable[Pair], by: Sequence[str]) -> Iterator[Pair]:
+    """Return the pairs, once it is known that the first of them has the attributes to tell apart by.
+
+    Parameters
+    ----------
+    pairs
+        As of `evaluate`.
+    by
+        Columns of `EvaluationResult.per_group` that are known before anything is scored.
+
+    Raises
+    ------
+    ValueError
+        If the first pair lacks one.
+    """
+    rest = iter(pairs)
+    if not by:
+        return rest
+    first = list(islice(rest, 1))
+    for pair in first:
+        known = [*pair.attributes, *_COLUMNS_OF_ALL_PAIRS]
+        if absent := [name for name in by if name not in known]:
+            raise ValueError(f"the pairs have no attribute {absent} to tell apart by; they have {known}")
+    return chain(first, rest)
 
 
 def _columns(by: str | Sequence[str] | None) -> list[str]:

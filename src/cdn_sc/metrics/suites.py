@@ -193,7 +193,8 @@ def real_suite(
     Raises
     ------
     ValueError
-        If the file cannot be read, or lacks the column, the label or the mapping.
+        If the file cannot be read, has no unique names of genes, or lacks the counts, the column, the label
+        or the mapping.
     """
     import anndata
     import numpy as np
@@ -201,10 +202,15 @@ def real_suite(
 
     try:
         adata = anndata.read_h5ad(path)
-    except OSError as error:
+    except Exception as error:  # whatever a file that is no h5ad makes h5py and anndata raise
         raise ValueError(f"cannot read {path} as an h5ad file: {error}") from error
-    if groupby not in adata.obs or truth not in adata.uns:
-        raise ValueError(f"{path} needs obs[{groupby!r}] and uns[{truth!r}]")
+    if groupby not in adata.obs or truth not in adata.uns or adata.X is None:
+        raise ValueError(f"{path} needs counts in X, obs[{groupby!r}] and uns[{truth!r}]")
+    targets = adata.uns[truth]
+    if not isinstance(targets, Mapping) or not all(isinstance(gene, str) for gene in targets.values()):
+        raise ValueError(f"uns[{truth!r}] of {path} is no mapping of label to the name of one gene")
+    if not adata.var_names.is_unique:
+        raise ValueError(f"{path} has names of genes twice")
     labels = adata.obs[groupby].astype(str).to_numpy()
     if control not in labels:
         raise ValueError(f"no cell of {path} has obs[{groupby!r}] == {control!r}")
@@ -217,7 +223,7 @@ def real_suite(
 
     control_cells = cells(control)
     for label in sorted(set(labels) - {control, *drop}):
-        target = adata.uns[truth].get(label, "")
+        target = targets.get(label, "")
         if target not in adata.var_names:
             continue
         attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}

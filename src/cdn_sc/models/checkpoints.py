@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from cdn_sc.models.errors import WeightsError
+from cdn_sc.models.tensors import check_tensors
 from cdn_sc.nn.config import CDNConfig, SEAConfig
 
+#: Mark of a folder in the external attributes of a zip member.
+_FOLDER = 0x10
 _EXPECTED = "a published CDN or SEA checkpoint holds `state_dict` and `hyper_parameters`"
 
 
@@ -45,11 +48,13 @@ def read_checkpoint(path: Path) -> tuple[SEAConfig | CDNConfig, dict[str, Tensor
     state = content["state_dict"]
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         raise WeightsError(f"the state_dict of {path.name} holds more than named tensors")
-    return _configuration(state, _arguments(content), path), state
+    check_tensors(state, path)
+    return _configuration(state, _arguments(content, path), path), state
 
 
 def _read_pickle(path: Path) -> Any:
     try:
+        _check_archive(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -66,6 +71,23 @@ def _read_pickle(path: Path) -> Any:
         raise WeightsError(_damaged(path)) from error
 
 
+def _check_archive(path: Path) -> None:
+    """Compare the members of the archive with their checksums, which torch does not do.
+
+    torch stores members as they are: an archive that unpacks to more than its own size is none of torch's.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("the members are larger than the archive")
+        # torch takes a member with this mark for a folder, and would leave its values undefined.
+        if any(member.external_attr & _FOLDER for member in members):
+            raise zipfile.BadZipFile("a member is marked as a folder")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+
+
 def _damaged(path: Path) -> str:
     size = path.stat().st_size
     return f"{path.name} ({size:,} bytes) is truncated, damaged or no torch checkpoint; download it again"
@@ -77,12 +99,18 @@ def _first_global(message: str) -> str:
     return words[1].split()[0].strip(".`,") if len(words) > 1 else message.splitlines()[0][:120]
 
 
-def _arguments(content: dict[str, Any]) -> dict[str, Any]:
+def _arguments(content: dict[str, Any], path: Path) -> dict[str, Any]:
     hyper_parameters = content.get("hyper_parameters")
     if not isinstance(hyper_parameters, dict):
         return {}
     arguments = hyper_parameters.get("args", hyper_parameters)
-    return vars(arguments) if isinstance(arguments, argparse.Namespace) else dict(arguments)
+    if isinstance(arguments, argparse.Namespace):
+        return vars(arguments)
+    if not isinstance(arguments, dict):
+        raise WeightsError(
+            f"the hyper_parameters of {path.name} hold a {type(arguments).__name__} in place of settings"
+        )
+    return arguments
 
 
 def _configuration(state: dict[str, Tensor], arguments: dict[str, Any], path: Path) -> SEAConfig | CDNConfig:
@@ -105,7 +133,7 @@ def _configuration(state: dict[str, Tensor], arguments: dict[str, Any], path: Pa
         sizes["form"] = {2 * channels: "concat", channels: "difference"}[width]
         sizes["comparison_ffn"] = len(state["axial_N_N_d2.ffn.layer.fc1.weight"])
         return CDNConfig(**sizes)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, RuntimeError) as error:
         raise WeightsError(
             f"{path.name} is a torch checkpoint, but not of a CDN or SEA network: its parameters are "
             f"{_some(state)}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
+from cdn_sc.models.tensors import check_tensors, tensors_sha256
 from cdn_sc.nn import ARCHITECTURES
 
 #: Key of the JSON text in the safetensors metadata.
@@ -50,21 +53,27 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
     config: Any = network.config
     if config.architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {config.architecture!r}: one of {sorted(ARCHITECTURES)}")
-    content = {"format": _FORMAT, "config": dataclasses.asdict(config), "card": metadata or {}}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    content = {
+        "format": _FORMAT,
+        "config": dataclasses.asdict(config),
+        "card": metadata or {},
+        "tensors_sha256": tensors_sha256(tensors),
+    }
     try:
         text = json.dumps(content, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the metadata must be JSON values: {error}") from error
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.touch(exist_ok=False)
     try:
+        # safetensors puts a private file in its place; keep the rights that a new file gets here.
+        rights = stat.S_IMODE(temporary.stat().st_mode)
         save_file(tensors, temporary, metadata={_KEY: text})
-        # mkstemp makes private files; give the usual rights of a new file.
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(rights)
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -78,7 +87,8 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
     Raises
     ------
     WeightsError
-        If the file is damaged, or was not written by `save`.
+        If the file is damaged, or was not written by `save`. Files of earlier versions have no checksum of
+        their tensors; they are taken as they are.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -88,6 +98,7 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         raise WeightsError(f"{path.name} is truncated or damaged ({error})") from error
     if _KEY not in metadata:
         raise WeightsError(f"{path.name} is a safetensors file without a cdn-sc configuration inside")
+    check_tensors(state, path)
     try:
         content = json.loads(metadata[_KEY])
         if content["format"] != _FORMAT:
@@ -97,10 +108,13 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         if architecture not in ARCHITECTURES:
             known = ", ".join(sorted(ARCHITECTURES))
             raise WeightsError(f"{path.name} holds a network {architecture!r}; this version knows {known}")
+        checksum = content.get("tensors_sha256")
+        if checksum is not None and checksum != tensors_sha256(state):
+            raise WeightsError(f"{path.name} is damaged: its values are not those that were saved")
         return ARCHITECTURES[architecture][0](**fields), state, card
     except WeightsError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"the configuration inside {path.name} cannot be read ({error})") from error
 
 
@@ -142,10 +156,7 @@ def build(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
     WeightsError
         If names or shapes of the parameters do not fit, or a value is not finite.
     """
-    # Fresh weights come from torch's global generator; reading a file must not move it.
-    with torch.random.fork_rng(devices=[]):
-        network = ARCHITECTURES[config.architecture][1](config)
-    expected = network.state_dict()
+    expected = _outline(config, state, path)
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or extra:
         raise WeightsError(
@@ -156,10 +167,34 @@ def build(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
         if tensor.shape != expected[name].shape:
             found, right = tuple(tensor.shape), tuple(expected[name].shape)
             raise WeightsError(f"{path.name}: {name} has shape {found}, where {right} would fit")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        # In the network's own precision, where large values may overflow.
+        if not bool(tensor.to(expected[name].dtype).isfinite().all()):
             raise WeightsError(f"{path.name}: {name} holds NaN or infinity")
+    # Fresh weights come from torch's global generator; reading a file must not move it.
+    with torch.random.fork_rng(devices=[]):
+        network = ARCHITECTURES[config.architecture][1](config)
     network.load_state_dict(state, strict=True)
     return network
+
+
+def _outline(config: Any, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Parameters that the network of a configuration has, without memory for their values.
+
+    A configuration may ask for any size: what the file cannot hold is refused before it is built.
+    """
+    n_values = sum(tensor.numel() for tensor in state.values())
+    sizes = {name: value for name, value in vars(config).items() if isinstance(value, int)}
+    for name, value in sizes.items():
+        if value > n_values:
+            raise WeightsError(f"{path.name}: {name} = {value} is more than its {n_values:,} values allow")
+    depth = math.prod(sizes.get(name, 1) for name in ("members", "layers", "blocks"))
+    if depth > len(state):
+        raise WeightsError(f"{path.name}: {depth} layers are more than its {len(state)} parameters allow")
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return ARCHITECTURES[config.architecture][1](config).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise WeightsError(f"{path.name}: its configuration asks for an impossible network") from error
 
 
 def file_sha256(path: Path) -> str:
@@ -170,9 +205,3 @@ def file_sha256(path: Path) -> str:
 
 def _count(names: list[str], word: str) -> str:
     return f"{len(names)} {word}" + (f" ({names[0]}, ...)" if names else "")
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -10,6 +10,7 @@ from anndata import AnnData
 from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
 from cdn_sc.get import predicted_targets_df
+from cdn_sc.get._arguments import as_list, check_whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _LARGEST_CHANGE = 3.0
 
 def predicted_targets(
     adata: AnnData,
-    groups: str | Iterable[str] | None = None,
+    groups: object | Iterable[object] | None = None,
     *,
     n_genes: int = 10,
     key: str = "cdn_targets",
@@ -43,7 +44,8 @@ def predicted_targets(
     adata
         Object with a result of :func:`~cdn_sc.tl.predict_targets`.
     groups
-        Label of a group, or a list of labels; `None` plots all, at most the first 12.
+        Label of a group, or a list of labels, as they are in `adata.obs` or as strings; `None` plots all,
+        at most the first 12.
     n_genes
         How many genes to show per group.
     key
@@ -71,9 +73,8 @@ def predicted_targets(
     """
     from matplotlib import pyplot as plt
 
-    if isinstance(n_genes, bool) or n_genes < 1:
-        raise InputError(f"n_genes is a whole number of at least 1, not {n_genes!r}.")
-    table = predicted_targets_df(adata, [groups] if isinstance(groups, str) else groups, key=key)
+    check_whole_number("n_genes", n_genes, 1)
+    table = predicted_targets_df(adata, None if groups is None else as_list(groups, "groups"), key=key)
     names = list(table["group"].cat.categories)
     if groups is None and len(names) > _MOST_PANELS:
         logger.info(

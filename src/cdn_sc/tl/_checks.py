@@ -7,12 +7,14 @@ from typing import Any, NoReturn
 import numpy as np
 from anndata import AnnData
 
-from cdn_sc.errors import InputError
-from cdn_sc.tl._expression import Expression, is_sparse
+from cdn_sc.errors import CountsError, InputError
+from cdn_sc.tl._expression import Expression, extremes, is_sparse
 
 _ROWS_AT_ONCE = 4096
 # log1p of anything that a sequencer counts stays far below this; expm1 of it does not overflow.
 _LARGEST_LOG_VALUE = 30.0
+# Squares of these, and sums of them, stay finite in single precision.
+LARGEST_VALUE = 1e15
 
 _FIX_COUNTS = "sc.pp.normalize_total(adata)\nsc.pp.log1p(adata)"
 
@@ -26,10 +28,10 @@ class Scan:
     all_integers: bool
     standardised: bool
 
-    @property
-    def logarithmic(self) -> bool:
-        """Whether log fold changes can be had by undoing log1p."""
-        return self.minimum >= 0 and self.maximum <= _LARGEST_LOG_VALUE
+
+def looks_logarithmic(minimum: float, maximum: float) -> bool:
+    """Return whether values of this range can be log1p, so that undoing it gives log fold changes."""
+    return minimum >= 0 and maximum <= _LARGEST_LOG_VALUE
 
 
 def check_shape(adata: AnnData, expression: Expression) -> None:
@@ -57,7 +59,7 @@ def check_type(expression: Expression, *, allow_counts: bool) -> None:
     """Raise if the values are of a type that log-normalised expression does not have."""
     kind = expression.dtype.kind
     if kind in "iub" and not allow_counts:
-        raise InputError(
+        raise CountsError(
             f"{expression.name} is of type {expression.dtype}: these look like counts, and log-normalised "
             f"floats are wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True if it is meant so."
         )
@@ -88,7 +90,7 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
     """
     scan = _scan(expression, cells)
     if scan.all_integers and scan.minimum >= 0 and scan.maximum > 0 and not allow_counts:
-        raise InputError(
+        raise CountsError(
             f"{expression.name} holds whole numbers only (up to {scan.maximum:g}): these look like counts, "
             f"and log-normalised expression is wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True "
             "if it is meant so."
@@ -99,13 +101,14 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
             warnings.warn(
                 f"{expression.name} has negative values (down to {scan.minimum:g}) and looks like scaled "
                 "or centred expression. The models were made for log-normalised expression without scaling: "
-                "name it in layer= or use_raw= if you have it. Log fold changes are differences of means.",
+                "name it in layer= or use_raw= if you have it. Log fold changes of comparisons with such "
+                "values are differences of means.",
                 stacklevel=3,
             )
     elif scan.maximum > _LARGEST_LOG_VALUE:
         warnings.warn(
             f"{expression.name} has values up to {scan.maximum:g}, which do not look logarithmic "
-            "(sc.pp.log1p). Log fold changes are differences of means.",
+            "(sc.pp.log1p). Log fold changes of comparisons with such values are differences of means.",
             stacklevel=3,
         )
     return scan
@@ -118,30 +121,28 @@ def _scan(expression: Expression, cells: np.ndarray) -> Scan:
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         chunk_cells = cells[start : start + _ROWS_AT_ONCE]
         chunk = expression.rows(chunk_cells)
-        if is_sparse(chunk):
-            values = chunk.data
-            has_zeros = chunk.nnz < chunk.shape[0] * chunk.shape[1]
-        else:
-            values, has_zeros = chunk, False
-        ends = [0.0] * has_zeros + ([values.min(), values.max()] if values.size else [])
-        low, high = float(np.min(ends)), float(np.max(ends))
+        low, high = extremes(chunk)
         if not (np.isfinite(low) and np.isfinite(high)):
             _raise_not_finite(expression, chunk, chunk_cells)
         minimum, maximum = min(minimum, low), max(maximum, high)
         if all_integers:
+            values = chunk.data if is_sparse(chunk) else chunk
             all_integers = bool((values == np.floor(values)).all())
         if minimum < 0:
             n_summed += len(chunk_cells)
-            total += np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
-            squared = chunk.multiply(chunk) if is_sparse(chunk) else np.square(chunk)
-            squares += np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel()
+            # A gene with values so large is not standardised, whatever becomes of the sums.
+            with np.errstate(over="ignore", invalid="ignore"):
+                total += np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
+                squared = chunk.multiply(chunk) if is_sparse(chunk) else np.square(chunk)
+                squares += np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel()
     return Scan(minimum, maximum, all_integers, _standardised(total, squares, max(n_summed, 1)))
 
 
 def _standardised(total: np.ndarray, squares: np.ndarray, n_cells: int) -> bool:
     """Return whether most genes have a mean near 0 and a standard deviation near 1."""
     mean = total / n_cells
-    deviation = np.sqrt(np.maximum(squares / n_cells - mean**2, 0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = np.sqrt(np.maximum(squares / n_cells - mean**2, 0))
     return bool(np.mean((np.abs(mean) < 0.2) & (deviation > 0.7) & (deviation < 1.2)) > 0.5)
 
 

@@ -99,6 +99,18 @@ def _rows_of_file(values: Any, index: np.ndarray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty((0, values.shape[1]), values.dtype)
 
 
+def extremes(rows: Any) -> tuple[float, float]:
+    """Return the least and the largest of the values (sparse or dense); NaN where one is NaN."""
+    if is_sparse(rows):
+        values = rows.data
+        ends = [0.0] if values.size < rows.shape[0] * rows.shape[1] else []
+    else:
+        values, ends = rows, []
+    if values.size:
+        ends = [*ends, values.min(), values.max()]
+    return float(np.min(ends)), float(np.max(ends))
+
+
 def dense(rows: Any, genes: np.ndarray) -> np.ndarray:
     """Return some genes of rows already read, dense: float32 of shape (cells, genes)."""
     chosen = rows[:, genes]

@@ -8,6 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.get._arguments import as_list, names_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def split_into_arms(
     -------
     The rows of the arms; the groups in the order of their names.
     """
+    if not isinstance(groupby, str):
+        raise InputError(f"groupby is the name of one column of adata.obs, not {groupby!r}.")
     if groupby not in adata.obs:
         raise MissingNameError(
             f"adata.obs has no column {groupby!r} (groupby). {did_you_mean(groupby, adata.obs.columns)}"
@@ -53,7 +56,7 @@ def split_into_arms(
     names = {label: str(label) for label in labels}
     where = f"adata.obs[{groupby!r}]"
 
-    control_names = _resolve(_as_list(control, "control"), names, where, "control")
+    control_names = _resolve(as_list(control, "control"), names, where, "control")
     used = {str(labels[code]) for code in np.unique(codes[codes >= 0])}
     if isinstance(groups, str) and groups == "all":
         wanted = sorted(used - set(control_names))
@@ -65,7 +68,7 @@ def split_into_arms(
     else:
         if isinstance(groups, str):
             raise InputError(f"groups is 'all' or a list of labels: write groups=[{groups!r}].")
-        wanted = sorted(set(_resolve(_as_list(groups, "groups"), names, where, "group")))
+        wanted = sorted(set(_resolve(as_list(groups, "groups"), names, where, "group")))
         both = [name for name in wanted if name in control_names]
         if both:
             raise InputError(f"{both[0]!r} is the control and cannot be one of the groups too.")
@@ -104,22 +107,11 @@ def _labels(column: pd.Series, groupby: str) -> tuple[list, np.ndarray]:
     return labels, codes.astype(np.int64)
 
 
-def _as_list(value: object, argument: str) -> list:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    values = list(value)
-    if not values:
-        raise InputError(f"{argument} is an empty list: name at least one label.")
-    return values
-
-
 def _resolve(wanted: list, names: dict, where: str, what: str) -> list[str]:
     """Return the labels as strings; a label is known by its value or by its string."""
+    resolved = names_of(wanted, names)
     known = set(names.values())
-    resolved = []
-    for label in wanted:
-        name = names.get(label, str(label))
+    for name in resolved:
         if name not in known:
             raise MissingNameError(f"{where} has no {what} {name!r}. {did_you_mean(name, names.values())}")
-        resolved.append(name)
-    return list(dict.fromkeys(resolved))
+    return resolved

@@ -12,11 +12,14 @@ from anndata import AnnData
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
+from cdn_sc.get._arguments import check_whole_number
+from cdn_sc.get._predicted_targets_df import is_result
 from cdn_sc.settings import is_number_of_jobs, settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._options import check_options, options_with_effect
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
 from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads, score_groups
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cdn_sc.predictors import Predictor
-
-_ESTIMATORS = ("fci", "causal-learn")
 
 
 def predict_targets(
@@ -43,6 +44,7 @@ def predict_targets(
     n_genes: int | None = 1000,
     n_subsets: int = 50,
     estimator: str = "fci",
+    test: str = "fisherz",
     min_cells: int = 10,
     key_added: str = "cdn_targets",
     device: str = "auto",
@@ -96,11 +98,16 @@ def predict_targets(
         How many subsets of 5 genes a local graph is made of, per set of cells, for models that use
         graphs.
     estimator
-        What makes the local graphs: `fci` (compiled, fast) or `causal-learn`.
+        What makes the local graphs, for models that use graphs: `fci` (compiled, fast) or `causal-learn`
+        (thousands of times slower, with a choice of tests).
+    test
+        Independence test behind the local graphs, for models that use graphs: `fisherz`, or with
+        `estimator="causal-learn"` one of that package's others, for example `kci`.
     min_cells
         How many cells the control and a group need at least. Smaller groups are skipped.
     key_added
-        Key of `adata.uns` under which the result is written.
+        Key of `adata.uns` under which the result is written. An earlier result of this function there is
+        replaced; anything else is left alone, with an error.
     device
         `auto` (that of `cdn_sc.settings`, or a GPU when there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
     n_jobs
@@ -127,42 +134,52 @@ def predict_targets(
         One row per group and candidate gene, sorted by group and rank: `group` (categorical),
         `gene` (categorical), `rank` (int32, 1 is best), `score` (float32, sigmoid of the network's
         output), `logfoldchange` (float32; log2 of the ratio of means as
-        :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values are
-        negative or not logarithmic), and further columns of the model.
+        :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values of the group
+        or of the control are negative or not logarithmic), and further columns of the model.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
         Groups that could not be scored: `group` (str), `reason` (str).
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
         `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`,
-        `n_subsets`, `estimator`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands for what was
-        not given, and -1 for `n_genes=None`.
+        `n_subsets`, `estimator`, `test`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands
+        for what was not given or has no effect on the model, and -1 for `n_genes=None` and for an
+        `n_subsets` without effect.
 
     Raises
     ------
     MissingNameError
-        (A :class:`KeyError`.) No such column, label, layer or model.
+        (A :class:`KeyError`.) No such column, label or layer.
     InputError
-        (A :class:`ValueError`.) The values or an argument cannot be used. `adata` is unchanged
-        after any error.
+        (A :class:`ValueError`.) The values or an argument cannot be used; for a model that is not there or
+        cannot be read its subclass `cdn_sc.models.errors.WeightsError`. `adata` is unchanged after any
+        error.
     DeviceError
         (A :class:`RuntimeError`.) The device is not there, or has too little memory.
 
     Warns
     -----
     UserWarning
-        Once, if groups were skipped; once, if the values look scaled or not logarithmic.
+        Once, if arguments have no effect on the model; once, if the values look scaled or not logarithmic;
+        once, after the result is written, if groups were skipped.
 
     Examples
     --------
     >>> import cdn_sc
-    >>> adata = cdn_sc.simulate.screen(seed=0)  # doctest: +SKIP
-    >>> cdn_sc.tl.predict_targets(adata, groupby="perturbation", control="control")  # doctest: +SKIP
-    >>> cdn_sc.get.predicted_targets_df(adata, group="gene_3").head()  # doctest: +SKIP
+    >>> import scanpy as sc
+    >>> adata = cdn_sc.datasets.simulated_screen()
+    >>> sc.pp.normalize_total(adata)
+    >>> sc.pp.log1p(adata)
+    >>> cdn_sc.tl.predict_targets(adata, groupby="perturbation", control="control", progress=False)
+    >>> group = next(iter(adata.uns["targets"]))
+    >>> best = cdn_sc.get.predicted_targets_df(adata, group=group, n_genes=5)
+    >>> best.columns.to_list()
+    ['gene', 'rank', 'score', 'logfoldchange']
     """
     from cdn_sc import predictors
 
     started = time.perf_counter()
-    _check_arguments(adata, n_genes, n_subsets, estimator, min_cells, key_added, n_jobs, copy)
+    _check_arguments(adata, n_genes, n_subsets, min_cells, key_added, n_jobs, copy)
+    check_options(kind, estimator, test)
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
@@ -178,7 +195,8 @@ def predict_targets(
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device)
     _check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
-    scan = scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
+    used = options_with_effect(predictor, kind, n_subsets, estimator, test)
+    scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
 
     logger.info(
         "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
@@ -197,9 +215,9 @@ def predict_targets(
         mask=mask,
         n_subsets=n_subsets,
         estimator=estimator,
+        test=test,
         min_cells=min_cells,
         seed=seed,
-        logarithmic=scan.logarithmic,
     )
     results, skipped = score_groups(
         Scorer(expression, arms.control, predictor, options).score,
@@ -207,25 +225,17 @@ def predict_targets(
         n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
         progress=settings.show_progress if progress is None else progress,
     )
-    if skipped:
-        warnings.warn(
-            f"{len(skipped)} of {len(arms.groups)} groups could not be scored: {list_skipped(skipped)}. All "
-            f"are listed in adata.uns[{key_added!r}]['skipped'].",
-            stacklevel=2,
-        )
     result = {
         "params": {
             "groupby": groupby,
             "control": control if isinstance(control, str) else _plain(control),
             "groups": groups if isinstance(groups, str) else _plain(groups),
             **_model_params(predictor),
-            "kind": kind or "",
+            **used,
             "layer": layer or "",
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
             "n_genes": -1 if n_genes is None else int(n_genes),
-            "n_subsets": int(n_subsets),
-            "estimator": estimator,
             "min_cells": int(min_cells),
             "seed": seed,
             "version": _version(),
@@ -242,6 +252,13 @@ def predict_targets(
         time.perf_counter() - started,
         key_added,
     )
+    # Last, so that the scores are kept where warnings are errors.
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} of {len(arms.groups)} groups could not be scored: {list_skipped(skipped)}. All "
+            f"are listed in adata.uns[{key_added!r}]['skipped'].",
+            stacklevel=2,
+        )
     return adata if copy else None
 
 
@@ -249,7 +266,6 @@ def _check_arguments(
     adata: AnnData,
     n_genes: int | None,
     n_subsets: int,
-    estimator: str,
     min_cells: int,
     key_added: str,
     n_jobs: int | None,
@@ -264,20 +280,18 @@ def _check_arguments(
         )
     if adata.isbacked and copy:
         raise InputError("copy=True cannot copy a backed adata: take adata.to_memory() first, or copy=False.")
-    for name, value, least in (
-        ("n_genes", n_genes, 1),
-        ("n_subsets", n_subsets, 1),
-        ("min_cells", min_cells, 2),
-    ):
-        if name == "n_genes" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name} is a whole number of at least {least}, not {value!r}.")
-    if estimator not in _ESTIMATORS:
-        raise InputError(f"estimator is one of {', '.join(map(repr, _ESTIMATORS))}, not {estimator!r}.")
+    if n_genes is not None:
+        check_whole_number("n_genes", n_genes, 1)
+    check_whole_number("n_subsets", n_subsets, 1)
+    check_whole_number("min_cells", min_cells, 2)
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         raise InputError(
             f"key_added is a str without '/' (h5ad files cannot hold such keys), not {key_added!r}."
+        )
+    if key_added in adata.uns and not is_result(adata.uns[key_added]):
+        raise InputError(
+            f"adata.uns[{key_added!r}] is there already and holds no predicted targets: take another "
+            "key_added."
         )
     if n_jobs is not None and not is_number_of_jobs(n_jobs):
         raise InputError(f"n_jobs is a positive whole number, -1 for all cores, or None, not {n_jobs!r}.")

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from cdn_sc._logging import logger
 from cdn_sc.errors import DeviceMemoryError, InputError
 from cdn_sc.tl._candidates import arm_statistics, candidate_genes, log_fold_change
-from cdn_sc.tl._expression import Expression, dense
+from cdn_sc.tl._checks import LARGEST_VALUE, looks_logarithmic
+from cdn_sc.tl._expression import Expression, dense, extremes
 from cdn_sc.tl._randomness import generator_of_group
 from cdn_sc.tl._result import GroupResult
 
@@ -35,19 +36,29 @@ class ScoringOptions:
     mask: np.ndarray | None
     n_subsets: int
     estimator: str
+    test: str
     min_cells: int
     seed: int
-    logarithmic: bool
 
 
 class Scorer:
-    """Scores groups against one control arm, which is read once."""
+    """Scores groups against one control arm, which is read once.
+
+    Raises
+    ------
+    InputError
+        The control cells hold values too large to compute with.
+    """
 
     def __init__(
         self, expression: Expression, control: np.ndarray, predictor: "Predictor", options: ScoringOptions
     ) -> None:
         self._expression, self._predictor, self._options = expression, predictor, options
         rows = expression.rows(control)
+        low, high = extremes(rows)
+        if _too_large(low, high):
+            raise InputError(f"{expression.name}: the control has {_too_large(low, high)}.")
+        self._logarithmic = looks_logarithmic(low, high)
         self._control_statistics = arm_statistics(rows)
         # Each group takes other columns of the control cells.
         self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
@@ -67,24 +78,42 @@ class Scorer:
         Raises
         ------
         GroupSkippedError
-            It has too few cells, or no candidate gene.
+            It has too few cells or candidate genes, or values too large to compute with.
         """
         options = self._options
         if len(cells) < options.min_cells:
             raise GroupSkippedError(f"{_count(len(cells), 'cell')}, min_cells={options.min_cells}")
         rows = self._expression.rows(cells)
+        low, high = extremes(rows)
+        if _too_large(low, high):
+            raise GroupSkippedError(_too_large(low, high))
         statistics = arm_statistics(rows)
         genes = candidate_genes(
             self._control_statistics, statistics, n_genes=options.n_genes, mask=options.mask
         )
+        among = "" if options.mask is None else " of mask_var"
         if not genes.size:
-            among = "" if options.mask is None else " of mask_var"
             raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells")
+        if genes.size < self._predictor.min_genes:
+            raise GroupSkippedError(
+                f"{_count(genes.size, 'candidate gene')}{among}, and the model needs "
+                f"{self._predictor.min_genes}"
+            )
         prediction = self._predict(self._control_values(genes), dense(rows, genes), group)
-        change = log_fold_change(self._control_statistics, statistics, logarithmic=options.logarithmic)
+        change = log_fold_change(
+            self._control_statistics,
+            statistics,
+            logarithmic=self._logarithmic and looks_logarithmic(low, high),
+        )
         logits = np.asarray(prediction.logits)
-        if logits.shape != genes.shape or not np.isfinite(logits).all():
-            raise RuntimeError(f"the model returned unusable scores for group {group!r}")
+        if logits.shape != genes.shape:
+            raise RuntimeError(
+                f"the model returned {logits.shape} scores for {genes.shape} genes in {group!r}"
+            )
+        if not np.isfinite(logits).all():
+            raise GroupSkippedError(
+                f"the model gives scores that are not finite; its values range from {low:g} to {high:g}"
+            )
         return GroupResult(group, genes, logits, change[genes], prediction.columns)
 
     def _control_values(self, genes: np.ndarray) -> np.ndarray:
@@ -110,6 +139,7 @@ class Scorer:
                 kind=self._options.kind,
                 n_subsets=self._options.n_subsets,
                 estimator=self._options.estimator,
+                test=self._options.test,
             )
 
         try:
@@ -203,6 +233,14 @@ def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:
     listed = [f"{group!r} ({skipped[group]})" for group in sorted(skipped)[:show]]
     more = [f"and {len(skipped) - show} more"] if len(skipped) > show else []
     return ", ".join(listed + more)
+
+
+def _too_large(low: float, high: float) -> str:
+    """Return what is wrong with values of this range, or nothing."""
+    largest = max(-low, high)
+    if largest <= LARGEST_VALUE:
+        return ""
+    return f"values too large to compute with: up to {largest:g}, {LARGEST_VALUE:g} is the limit"
 
 
 def _count(number: int, noun: str) -> str:

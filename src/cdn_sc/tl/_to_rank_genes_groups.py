@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import numpy as np
 from anndata import AnnData
 
-from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
-from cdn_sc.get._predicted_targets_df import result_of, select_groups
+from cdn_sc.get._arguments import as_list
+from cdn_sc.get._predicted_targets_df import is_result, result_of, select_groups
 
 # HDF5 keeps the fields of a record array in one object header of at most 64 kB: each takes 52 bytes and
 # its name, closed by a zero and filled up to a multiple of 8 (measured with h5py 3).
@@ -18,7 +18,7 @@ _BYTES_PER_FIELD = 52
 
 def to_rank_genes_groups(
     adata: AnnData,
-    groups: Iterable[str] | None = None,
+    groups: object | Iterable[object] | None = None,
     *,
     key: str = "cdn_targets",
     key_added: str = "rank_genes_groups",
@@ -34,12 +34,14 @@ def to_rank_genes_groups(
     adata
         Object with a result of :func:`~cdn_sc.tl.predict_targets`.
     groups
-        Labels of the groups to convert; `None` converts all. That layout has one field per group,
+        Labels of the groups to convert, as they are in `adata.obs` or as strings; `None` converts all. That
+        layout has one field per group,
         and h5ad files cannot hold it for more than several hundred groups.
     key
         Key of `adata.uns` with the result.
     key_added
-        Key of `adata.uns` under which to write.
+        Key of `adata.uns` under which to write; what was there is replaced, unless it is a result of
+        :func:`~cdn_sc.tl.predict_targets`.
     copy
         Whether to write into a copy of `adata` and return it.
 
@@ -66,26 +68,34 @@ def to_rank_genes_groups(
     MissingNameError
         (A :class:`KeyError`.) No such result or group.
     InputError
-        (A :class:`ValueError`.) `groups` is a str or an empty list.
+        (A :class:`ValueError`.) `groups` is a str or an empty list, or `key_added` holds predicted targets.
 
     Warns
     -----
     UserWarning
-        If there are more groups than an h5ad file can hold in this layout.
+        If genes are left out since another group has fewer candidates, or there are more groups than an h5ad
+        file can hold in this layout.
     """
     result = result_of(adata, key)
     if isinstance(groups, str):
         raise InputError(f"groups is a list of labels: write groups=[{groups!r}].")
+    if is_result(adata.uns.get(key_added)):
+        raise InputError(
+            f"key_added={key_added!r} holds predicted targets, which would be lost: take another key."
+        )
     table = result["table"]
-    names = list(table["group"].cat.categories) if groups is None else list(dict.fromkeys(map(str, groups)))
-    if not names:
-        raise InputError("groups is an empty list: name at least one label.")
-    table = select_groups(table, names, result, key)
+    if groups is not None:
+        table = select_groups(adata, key, as_list(groups, "groups"))
+    names = list(table["group"].cat.categories)
     per_group = dict(iter(table.groupby("group", observed=True, sort=False)))
     length = min(len(rows) for rows in per_group.values())
-    if length < max(len(rows) for rows in per_group.values()):
-        logger.info(
-            "Each group keeps its best %d genes, as many as the group with fewest candidates has.", length
+    longest = max(len(rows) for rows in per_group.values())
+    if length < longest:
+        warnings.warn(
+            f"each group keeps its best {length} genes of up to {longest}, as many as the group with the "
+            "fewest candidates has: that layout has one length for all. The result that was converted keeps "
+            "them all.",
+            stacklevel=2,
         )
     _warn_if_too_wide(names)
 

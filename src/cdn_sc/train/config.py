@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -9,18 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cdn_sc.train.options import SOURCE_OPTIONS, check_options
+
 CONFIG_DIRECTORY = resources.files("cdn_sc.train") / "configs"
-SOURCE_OPTIONS = {
-    "scm": (
-        "genes", "gene_choices", "edges_per_gene", "mechanisms", "interventions", "n_control", "n_perturbed",
-        "n_targets",
-    ),
-    "screen": (
-        "genes", "selected", "groups", "control_cells", "values", "n_perturbed", "kinds", "n_targets",
-        "strength", "hidden_share",
-    ),
-}  # fmt: skip
-"""The options of each type of source, see :mod:`cdn_sc.train.data`."""
 AT_LEAST_ONE = (
     "steps", "genes_per_batch", "max_pairs_per_batch", "validate_every", "checkpoint_every",
     "validation_pairs",
@@ -43,7 +35,8 @@ class SourceConfig:
     Raises
     ------
     ValueError
-        If the type or the name of an option is unknown, or the weight is negative.
+        If the type or the name of an option is unknown, an option's value cannot be used, or the weight is
+        negative.
     """
 
     type: str
@@ -53,12 +46,7 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if self.type not in SOURCE_OPTIONS:
             raise ValueError(f"unknown type of source {self.type!r}; known: {', '.join(SOURCE_OPTIONS)}")
-        known = SOURCE_OPTIONS[self.type]
-        for name in self.options:
-            if name not in known:
-                raise ValueError(
-                    f"unknown option {name!r} of a source {self.type!r}; known: {', '.join(known)}"
-                )
+        check_options(self.type, self.options)
         if self.weight < 0:
             raise ValueError(f"the weight of a source {self.type!r} is {self.weight}; it cannot be negative")
 
@@ -70,7 +58,7 @@ class TrainConfig:
     Parameters
     ----------
     name
-        Name of the model that is trained.
+        Name of the model that is trained, and of its file: letters, digits, ``.``, ``_`` and ``-``.
     network
         ``architecture`` and the fields of its configuration.
     sources
@@ -199,8 +187,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     elif name == "sources":
         expected = "a list of tables"
         fits = isinstance(value, list | tuple) and all(isinstance(v, Mapping | SourceConfig) for v in value)
+    elif name == "name":
+        expected = "str of letters, digits, '.', '_' and '-', a letter or digit first: it names a file"
+        fits = type(value) is str and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
     elif name == "n_subsets":
-        expected, fits = "two integers", _two_integers(value)
+        expected, fits = "two integers, the smaller one first", _two_integers(value)
         value = tuple(value) if fits else value
     elif name in AT_LEAST_ONE:
         expected, fits = "an integer of at least 1", type(value) is int and value >= 1
@@ -216,7 +207,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 
 def _two_integers(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
+    integers = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
+    return integers and value[0] <= value[1]
 
 
 def _source(value: Mapping[str, Any] | SourceConfig) -> SourceConfig:

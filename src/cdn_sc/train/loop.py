@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
+from cdn_sc.errors import InputError
 from cdn_sc.models import build_network, load, save
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
@@ -25,6 +26,9 @@ from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
 from cdn_sc.train.objective import average_precisions, batch_loss
 
 CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_KEYS = (
+    "config", "network", "optimiser", "average", "step", "pairs", "seconds", "recent", "last_map",
+)  # fmt: skip
 LOG = "log.csv"
 TRAINABLE = ("gene_transformer", "cdn")
 LOG_COLUMNS = ("step", "pairs", "seconds", "learning_rate", "loss", "validation_map")
@@ -42,7 +46,8 @@ def train(
 
     A run resumes from ``folder/checkpoint.pt`` where there is one, and then gives what an uninterrupted
     run would have given: batches and dropout depend on the seed and the step alone, and the states of the
-    optimiser and the averaged weights are stored.
+    optimiser and the averaged weights are stored: after the first step, at regular steps, and when the run is
+    interrupted (Ctrl-C).
 
     Parameters
     ----------
@@ -66,8 +71,8 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a checkpoint of another configuration, or the configuration's network cannot
-        be made, does not predict targets, or has nothing in common with its initial weights.
+        If the folder holds a checkpoint that is damaged or of another configuration, or the configuration's
+        network cannot be made, does not predict targets, or has nothing in common with its initial weights.
     FloatingPointError
         If the loss is not finite; the last checkpoint stays as it is.
     """
@@ -79,17 +84,22 @@ def train(
         range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name,
         disable=not progress,
     )  # fmt: skip
-    for step in steps:
-        loss = state.advance(step)
-        steps.set_postfix(loss=f"{loss:.3f}", map=f"{state.last_map:.3f}")
-        done = step + 1
-        if done % config.validate_every == 0 or done == config.steps:
-            state.validate()
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            state.store()
-        if max_seconds is not None and time.monotonic() - started > max_seconds:
-            state.store()
-            break
+    try:
+        state.validate_if_due()  # a run that was interrupted while it validated still owes that row
+        for step in steps:
+            loss = state.advance(step)
+            steps.set_postfix(loss=f"{loss:.3f}", map=f"{state.last_map:.3f}")
+            state.validate_if_due()
+            done = step + 1
+            # the first one early, so that a folder that cannot be written does not cost hours
+            if done % config.checkpoint_every == 0 or done in (1, config.steps):
+                state.store()
+            if max_seconds is not None and time.monotonic() - started > max_seconds:
+                state.store()
+                break
+    except KeyboardInterrupt:
+        state.store_if_whole()
+        raise
     return state.export()
 
 
@@ -116,6 +126,7 @@ class _TrainingState:
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.network, config), lr=config.learning_rate)
         self._validation: list[Pair] | None = None
+        self._whole = True
         self._resume()
 
     def _start_from(self, initial_weights: str) -> None:
@@ -132,7 +143,7 @@ class _TrainingState:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        saved = torch.load(path, map_location=self.device, weights_only=True)
+        saved = _read_checkpoint(path, self.device)
         if saved["config"] != _json(self.config):
             before, now = json.loads(saved["config"]), json.loads(_json(self.config))
             differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
@@ -140,8 +151,11 @@ class _TrainingState:
                 f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
                 "empty folder, or with the configuration that the run began with"
             )
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+        except Exception as error:  # whatever states of other shapes make torch raise
+            raise _damaged(path, error) from error
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
@@ -165,6 +179,12 @@ class _TrainingState:
         torch.save(state, temporary)
         os.replace(temporary, self.folder / CHECKPOINT)
 
+    def store_if_whole(self) -> None:
+        """Write the checkpoint, unless the last step was stopped while it changed the weights."""
+        if self._whole:
+            self.store()
+            logger.info("interrupted: stored a checkpoint at step %d", self.step)
+
     def advance(self, step: int) -> float:
         """One optimisation step; returns the loss."""
         begin = time.monotonic()
@@ -183,6 +203,7 @@ class _TrainingState:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self._whole = False
         self.optimiser.step()
         # a short warm-up of the average keeps the initial weights from lingering
         decay = min(config.average_decay, (step + 1) / (step + 10))
@@ -191,15 +212,22 @@ class _TrainingState:
         self.pairs += len(pairs)
         self.seconds += time.monotonic() - begin
         self.recent = [*self.recent[-499:], value]
+        self._whole = True
         return value
+
+    def validate_if_due(self) -> None:
+        """Validate if the log has to have a row of this step, and has none."""
+        due = self.step % self.config.validate_every == 0 or self.step == self.config.steps
+        if self.step and due and self.step not in _logged_steps(self.folder / LOG):
+            self.validate()
 
     def validate(self) -> None:
         """Mean average precision of the averaged weights on the fixed validation set, into the log."""
         if self._validation is None:
             self._validation = validation_pairs(self.config)
         current = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
         try:
+            self.network.load_state_dict(self.average)
             precisions = average_precisions(self.network, self._validation, self.device)
         finally:
             self.network.load_state_dict(current)
@@ -279,13 +307,44 @@ def _json(config: TrainConfig) -> str:
     return json.dumps(asdict(config), sort_keys=True)
 
 
+def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+        missing = [name for name in CHECKPOINT_KEYS if name not in saved]
+        json.loads(saved["config"])
+    except PermissionError:
+        raise
+    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
+        raise _damaged(path, error) from error
+    if missing:
+        raise _damaged(path, f"it lacks {', '.join(missing)}")
+    return saved
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(
+        f"cannot go on from {path}, which is damaged or no checkpoint of a training run: delete it to begin "
+        f"anew, or train into another folder ({str(reason).splitlines()[0] if str(reason) else reason!r})"
+    )
+
+
+def _read_log(path: Path) -> list[dict[str, str]]:
+    """Rows of the log that have a step."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+
+
+def _logged_steps(path: Path) -> set[int]:
+    return {int(row["step"]) for row in _read_log(path)}
+
+
 def _truncate_log(path: Path, step: int) -> None:
     """Drop rows past the checkpoint, which the resumed run writes again."""
     if not path.exists():
         return
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    kept = [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
+    kept = [row for row in _read_log(path) if int(row["step"]) <= step]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, LOG_COLUMNS)
         writer.writeheader()

@@ -1,0 +1,48 @@
+"""What tensors of a weight file must be like before a network is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cdn_sc.models.errors import WeightsError
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are no plain floating-point values, or that hold more values than their file.
+
+    Parameters
+    ----------
+    state
+        Parameters by name, as read.
+    path
+        The file they were read from.
+
+    Raises
+    ------
+    WeightsError
+        If a tensor is sparse, nested or without values, holds integers, complex or quantized values, or if
+        all of them need more bytes than the file has (repeated values, which a few bytes can describe).
+    """
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
+            raise WeightsError(f"{path.name}: {name} is sparse, nested or without values; not a weight")
+        if tensor.dtype not in _DTYPES:
+            raise WeightsError(f"{path.name}: {name} has type {tensor.dtype}; weights are floating-point")
+    needed, size = sum(tensor.nbytes for tensor in state.values()), path.stat().st_size
+    if needed > size:
+        raise WeightsError(f"{path.name} has {size:,} bytes, but its parameters would need {needed:,}")
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """sha256 of the bytes of tensors on the CPU, in the order of their names, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(state.items()):
+        digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Options that only some models take."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from cdn_sc.errors import InputError
+
+if TYPE_CHECKING:
+    from cdn_sc.predictors import Predictor
+
+# Those of `predict_targets`: what nobody set calls for no warning.
+_DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz"}
+
+
+def check_options(kind: str | None, estimator: str, test: str) -> None:
+    """Raise if one of these is unknown, or the estimator does not have the test."""
+    from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
+    from cdn_sc.predictors import KINDS
+
+    for name, value, choices in (
+        ("kind", kind, KINDS),
+        ("estimator", estimator, ESTIMATORS),
+        ("test", test, TESTS),
+    ):
+        if value not in choices and not (name == "kind" and value is None):
+            raise InputError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+    if estimator == "fci" and test != "fisherz":
+        raise InputError(
+            f"test={test!r} needs estimator='causal-learn': estimator='fci' has the test 'fisherz' alone."
+        )
+
+
+def options_with_effect(
+    predictor: "Predictor", kind: str | None, n_subsets: int, estimator: str, test: str
+) -> dict[str, str | int]:
+    """Return those options of models as they are recorded, and warn of those that were set to no effect."""
+    most = predictor.max_subsets
+    if most is not None and n_subsets > most:
+        raise InputError(f"n_subsets={n_subsets}, but the model {predictor.name} takes {most} at most.")
+    given: dict[str, str | int] = {
+        "kind": kind or "",
+        "n_subsets": int(n_subsets),
+        "estimator": estimator,
+        "test": test,
+    }
+    ignored = [] if predictor.takes_kind else ["kind"]
+    ignored += [] if predictor.uses_graphs else ["n_subsets", "estimator", "test"]
+    set_in_vain = [f"{name}={given[name]!r}" for name in ignored if given[name] != _DEFAULTS[name]]
+    if set_in_vain:
+        why = "cannot be told the kind" if predictor.uses_graphs else "uses no local graphs"
+        warnings.warn(
+            f"{', '.join(set_in_vain)} without effect: the model {predictor.name} {why}.", stacklevel=3
+        )
+    return given | {name: -1 if name == "n_subsets" else "" for name in ignored}

@@ -1,0 +1,101 @@
+"""Options of the sources of simulated pairs: their names, and what values they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is_number(value: Any, least: float = 0.0, most: float = float("inf")) -> bool:
+    return type(value) in (int, float) and least <= value <= most
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(map(fits, value))
+
+
+def _integer(least: int) -> Check:
+    return f"an integer of at least {least}", lambda value: _is_integer(value, least)
+
+
+def _integer_range(least: int) -> Check:
+    def fits(value: Any) -> bool:
+        return _is_list(value, lambda v: _is_integer(v, least)) and len(value) == 2 and value[0] <= value[1]
+
+    return f"a range of two integers, the smaller one first and at least {least}", fits
+
+
+def _number_range(value: Any) -> bool:
+    return _is_list(value, _is_number) and len(value) == 2 and value[0] <= value[1]
+
+
+def _frequencies(value: Any) -> bool:
+    return _is_list(value, _is_number) and 0 < sum(value) < float("inf")
+
+
+_NAMES: Check = ("a list of names", lambda value: _is_list(value, lambda v: isinstance(v, str)))
+_FREQUENCIES: Check = ("a list of relative frequencies", _frequencies)
+
+_CHECKS: dict[str, dict[str, Check]] = {
+    "scm": {
+        "genes": _integer_range(2),
+        "gene_choices": (
+            "a list of integers of at least 2",
+            lambda value: _is_list(value, lambda v: _is_integer(v, 2)),
+        ),
+        "edges_per_gene": ("a range of two numbers, the smaller one first and at least 0", _number_range),
+        "mechanisms": _NAMES,
+        "interventions": _NAMES,
+        "n_control": _integer_range(2),
+        "n_perturbed": _integer_range(2),
+        "n_targets": _integer_range(1),
+    },
+    "screen": {
+        "genes": _integer_range(2),
+        "selected": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
+        "groups": _integer(1),
+        "control_cells": _integer_range(2),
+        "values": _integer(1),
+        "n_perturbed": _integer_range(2),
+        "kinds": (
+            "a table of kinds and their relative frequencies",
+            lambda value: isinstance(value, Mapping) and _frequencies(list(value.values())),
+        ),
+        "n_targets": _FREQUENCIES,
+        "strength": ("a number of at least 0", _is_number),
+        "hidden_share": ("a number of at least 0", _is_number),
+    },
+}
+
+SOURCE_OPTIONS = {source: tuple(checks) for source, checks in _CHECKS.items()}
+"""The options of each type of source, see :mod:`cdn_sc.train.data`."""
+
+
+def check_options(source: str, options: Mapping[str, Any]) -> None:
+    """Check the names and values of a source's options.
+
+    Parameters
+    ----------
+    source
+        Type of the source, a key of ``SOURCE_OPTIONS``.
+    options
+        Name -> value.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value cannot be used; names the option and what it takes.
+    """
+    for name, value in options.items():
+        if name not in _CHECKS[source]:
+            known = ", ".join(SOURCE_OPTIONS[source])
+            raise ValueError(f"unknown option {name!r} of a source {source!r}; known: {known}")
+        expected, fits = _CHECKS[source][name]
+        if not fits(value):
+            raise ValueError(f"option {name} = {value!r} of a source {source!r}; expected {expected}")
