@@ -22,6 +22,36 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def fails_in_one_line(capsys):
+    """Run a command that must end with an exit code and one line on stderr alone; returns that line."""
+
+    def fails(run, code, *arguments):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        said = capsys.readouterr()
+        assert stopped.value.code == code
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        return said.err
+
+    return fails
+
+
+@pytest.fixture
+def record_summaries(monkeypatch):
+    """Make a module keep the control arrays that it summarises; returns the growing list of them."""
+
+    def of(module):
+        made, summarise = [], module.control_summary
+        monkeypatch.setattr(
+            module, "control_summary", lambda control: made.append(control) or summarise(control)
+        )
+        return made
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder with parity numbers and real cells; tests that want it skip on machines without it."""

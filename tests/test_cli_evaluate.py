@@ -1,6 +1,7 @@
 """The command `cdn-sc evaluate`."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import h5py
@@ -55,14 +56,9 @@ def run(*arguments):
     main(["evaluate", "--quiet", "--n-bootstrap", "20", *map(str, arguments)])
 
 
-def fails(capsys, code, *arguments):
-    with pytest.raises(SystemExit) as stopped:
-        run(*arguments)
-    said = capsys.readouterr()
-    assert stopped.value.code == code
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err
+@pytest.fixture
+def fails(fails_in_one_line):
+    return partial(fails_in_one_line, run)
 
 
 def test_tables_and_settings(tmp_path, capsys):
@@ -100,11 +96,11 @@ def test_rivals_only(fakes, tmp_path):
     assert set(pd.read_csv(tmp_path / "per_group.csv")["mechanism"]) == {"neural_network"}
 
 
-def test_a_stopped_run_goes_on(fakes, tmp_path, capsys):
+def test_a_stopped_run_goes_on(fakes, tmp_path, capsys, fails):
     run(*SCM, "--limit", 5, "-o", tmp_path / "whole")
     fakes["default"].stop_after = 8
     capsys.readouterr()
-    assert "stopped" in fails(capsys, 130, *SCM, "--limit", 5, "-o", tmp_path / "parts")
+    assert "stopped" in fails(130, *SCM, "--limit", 5, "-o", tmp_path / "parts")
     # a line that was cut off counts as not written
     with (tmp_path / "parts" / "scored.jsonl").open("a") as file:
         file.write('[{"pair": ')
@@ -117,7 +113,7 @@ def test_a_stopped_run_goes_on(fakes, tmp_path, capsys):
     )
     pd.testing.assert_frame_equal(whole, parts)
     capsys.readouterr()
-    assert "another evaluation" in fails(capsys, 1, *SCM, "--limit", 5, "--seed", 1, "-o", tmp_path / "parts")
+    assert "another evaluation" in fails(1, *SCM, "--limit", 5, "--seed", 1, "-o", tmp_path / "parts")
 
 
 def write_screen(path, **options):
@@ -144,23 +140,23 @@ def test_limit_may_change(fakes, tmp_path):
     assert len(fakes["default"].kinds) == 5
 
 
-def test_call_that_failed_does_not_hinder_the_next(tmp_path, capsys):
+def test_call_that_failed_does_not_hinder_the_next(tmp_path, capsys, fails):
     with h5py.File(tmp_path / "foreign.h5ad", "w") as file:
         file["cells"] = np.zeros(3)
     write_screen(tmp_path / "screen.h5ad")
     real = ["--suite", "real", "--truth", "known", "-o", tmp_path / "out", "--path"]
-    assert "foreign.h5ad" in fails(capsys, 1, *real, tmp_path / "foreign.h5ad")
+    assert "foreign.h5ad" in fails(1, *real, tmp_path / "foreign.h5ad")
     assert not (tmp_path / "out" / "scored.jsonl").exists()
     run(*real, tmp_path / "screen.h5ad")
     assert (tmp_path / "out" / "summary.csv").exists()
     # another file under the same name is other data
     write_screen(tmp_path / "screen.h5ad", seed=1)
     capsys.readouterr()
-    assert "another evaluation" in fails(capsys, 1, *real, tmp_path / "screen.h5ad")
+    assert "another evaluation" in fails(1, *real, tmp_path / "screen.h5ad")
 
 
-def test_by_is_checked_before_anything_is_scored(fakes, tmp_path, capsys):
-    assert "no attribute ['zz']" in fails(capsys, 1, *SCM, "--limit", 2, "--by", "zz", "-o", tmp_path)
+def test_by_is_checked_before_anything_is_scored(fakes, tmp_path, fails):
+    assert "no attribute ['zz']" in fails(1, *SCM, "--limit", 2, "--by", "zz", "-o", tmp_path)
     assert not fakes
     run(*SCM, "--limit", 2, "--by", "regime", "--by", "n_targets", "-o", tmp_path)
     assert {"regime", "n_targets"} < set(pd.read_csv(tmp_path / "summary_by.csv").columns)
@@ -175,21 +171,21 @@ def test_real_screen(tmp_path):
     assert set(per_group["kind"]) == {"knockdown"}
 
 
-def test_bad_input_is_one_line(tmp_path, capsys):
+def test_bad_input_is_one_line(tmp_path, fails):
     out = ["-o", tmp_path / "out"]
-    assert "unknown suite 'scm'" in fails(capsys, 1, "--suite", "scm", *out)
-    assert "no option kinds" in fails(capsys, 1, *SCM, "--kinds", "knockdown", *out)
-    assert "needs the option path" in fails(capsys, 1, "--suite", "real", *out)
-    assert "no file" in fails(capsys, 1, "--suite", "real", "--path", tmp_path / "none.h5ad", *out)
-    assert "'none'" in fails(capsys, 1, *SCM, "--model", "none", *out)
-    assert "given twice" in fails(capsys, 1, *SCM, "--model", "a", "--model", "a", *out)
+    assert "unknown suite 'scm'" in fails(1, "--suite", "scm", *out)
+    assert "no option kinds" in fails(1, *SCM, "--kinds", "knockdown", *out)
+    assert "needs the option path" in fails(1, "--suite", "real", *out)
+    assert "no file" in fails(1, "--suite", "real", "--path", tmp_path / "none.h5ad", *out)
+    assert "'none'" in fails(1, *SCM, "--model", "none", *out)
+    assert "given twice" in fails(1, *SCM, "--model", "a", "--model", "a", *out)
     assert "unknown kind of perturbation 'knockup'" in fails(
-        capsys, 1, "--suite", "screens", "--kinds", "knockup", *out
+        1, "--suite", "screens", "--kinds", "knockup", *out
     )
-    assert "--limit" in fails(capsys, 2, *SCM, "--limit", 0, *out)
-    assert "colour" in fails(capsys, 1, *SCM, "--limit", 1, "--by", "colour", "-o", tmp_path / "by")
+    assert "--limit" in fails(2, *SCM, "--limit", 0, *out)
+    assert "colour" in fails(1, *SCM, "--limit", 1, "--by", "colour", "-o", tmp_path / "by")
     (tmp_path / "text.h5ad").write_text("no h5ad")
     assert "text.h5ad" in fails(
-        capsys, 1, "--suite", "real", "--path", tmp_path / "text.h5ad", "-o", tmp_path / "text"
+        1, "--suite", "real", "--path", tmp_path / "text.h5ad", "-o", tmp_path / "text"
     )
-    assert "is a file" in fails(capsys, 1, *SCM, "-o", tmp_path / "text.h5ad")
+    assert "is a file" in fails(1, *SCM, "-o", tmp_path / "text.h5ad")

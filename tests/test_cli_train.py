@@ -1,5 +1,7 @@
 """The command `cdn-sc train`."""
 
+from functools import partial
+
 import numba
 import pandas as pd
 import pytest
@@ -49,14 +51,9 @@ def run(*arguments):
     main(["train", "--quiet", "--device", "cpu", *map(str, arguments)])
 
 
-def fails(capsys, code, *arguments):
-    with pytest.raises(SystemExit) as stopped:
-        run(*arguments)
-    said = capsys.readouterr()
-    assert stopped.value.code == code
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err
+@pytest.fixture
+def fails(fails_in_one_line):
+    return partial(fails_in_one_line, run)
 
 
 def test_train_stop_and_go_on(config, tmp_path, capsys):
@@ -71,9 +68,9 @@ def test_train_stop_and_go_on(config, tmp_path, capsys):
     assert pd.read_csv(tmp_path / "run" / "log.csv")["step"].tolist() == [2, 4]
 
 
-def test_bad_input_is_one_line(config, tmp_path, capsys):
+def test_bad_input_is_one_line(config, tmp_path, fails):
     out = ["-o", tmp_path / "out"]
-    assert "gene-transformer" in fails(capsys, 1, "--config", "none", *out)
+    assert "gene-transformer" in fails(1, "--config", "none", *out)
     for text, expected in {
         "name = ": "is no TOML file",
         'name = "a"': "lacks ['network', 'sources']",
@@ -84,19 +81,19 @@ def test_bad_input_is_one_line(config, tmp_path, capsys):
         CONFIG.replace("gene_transformer", "transformer"): "no architecture 'transformer'",
     }.items():
         config.write_text(text)
-        assert expected in fails(capsys, 1, "--config", config, *out)
-    assert "is a file" in fails(capsys, 1, "--config", "gene-transformer", "-o", config)
-    assert "--config" in fails(capsys, 2, *out)
+        assert expected in fails(1, "--config", config, *out)
+    assert "is a file" in fails(1, "--config", "gene-transformer", "-o", config)
+    assert "--config" in fails(2, *out)
 
 
-def test_damaged_checkpoint_is_one_line(config, tmp_path, capsys):
+def test_damaged_checkpoint_is_one_line(config, tmp_path, capsys, fails):
     run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0)
     capsys.readouterr()
     path = tmp_path / "run" / "checkpoint.pt"
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"junk"):
         path.write_bytes(content)
-        said = fails(capsys, 1, "--config", config, "-o", tmp_path / "run")
+        said = fails(1, "--config", config, "-o", tmp_path / "run")
         assert "checkpoint.pt, which is damaged" in said
 
 

@@ -37,16 +37,9 @@ def arms():
 
 
 @pytest.fixture
-def summaries(monkeypatch):
-    """Shapes of the control arrays that were summarised."""
-    made = []
-
-    def record(control):
-        made.append(control)
-        return control_summary(control)
-
-    monkeypatch.setattr(inputs, "control_summary", record)
-    return made
+def summaries(record_summaries):
+    """The control arrays that were summarised."""
+    return record_summaries(inputs)
 
 
 def batch_of(network, arms, seed=0, **options):

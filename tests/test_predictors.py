@@ -8,7 +8,6 @@ import torch
 
 from cdn_sc import models, predictors
 from cdn_sc.errors import InputError
-from cdn_sc.inputs import control_summary
 from cdn_sc.models import build_network
 from cdn_sc.nn.gene_transformer import KIND_NAMES
 from cdn_sc.predictors import Predictor, load_predictor
@@ -49,16 +48,9 @@ def cdn():
 
 
 @pytest.fixture
-def summaries(monkeypatch):
+def summaries(record_summaries):
     """The control arrays that were summarised."""
-    made = []
-
-    def record(control):
-        made.append(control)
-        return control_summary(control)
-
-    monkeypatch.setattr(predictors, "control_summary", record)
-    return made
+    return record_summaries(predictors)
 
 
 def fresh(control, perturbed, **options):
