@@ -14,7 +14,8 @@ from cdn_sc.cli import main
 
 
 def predict(control, perturbed, **options):
-    return SimpleNamespace(logits=np.abs(perturbed.mean(0) - control.mean(0)), columns={})
+    change = perturbed.mean(0) - control.mean(0)
+    return SimpleNamespace(logits=np.abs(change), columns={"t_statistic": change.astype(np.float32)})
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +83,9 @@ def test_predict_writes_both_files(source, tmp_path, capsys):
     assert result["params"]["seed"] == 5
     assert list(result["params"]["groups"]) == ["A"]
     written = pd.read_csv(table)
-    assert list(written.columns) == ["group", "gene", "rank", "score", "logfoldchange"]
+    assert list(written.columns) == ["group", "gene", "rank", "score", "logfoldchange", "t_statistic"]
     assert written["gene"][0] == "g2"
+    assert written["t_statistic"][0] < 0
     assert len(written) == 4
     assert source.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "out.h5ad", "targets.csv"}

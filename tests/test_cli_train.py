@@ -60,7 +60,7 @@ def test_train_stop_and_go_on(config, tmp_path, capsys):
     run("--config", config, "-o", tmp_path / "run", "--max-seconds", 0, "--threads", 1)
     network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
     assert network.card["training"]["steps"] == 1
-    run("--config", config, "-o", tmp_path / "run")
+    run("--config", config, "-o", tmp_path / "run", "--workers", 1)
     assert "small.safetensors" in capsys.readouterr().out
     network = cdn_sc.models.load(tmp_path / "run" / "small.safetensors")
     assert network.card["training"]["steps"] == 4
@@ -84,6 +84,7 @@ def test_bad_input_is_one_line(config, tmp_path, fails):
         assert expected in fails(1, "--config", config, *out)
     assert "is a file" in fails(1, "--config", "gene-transformer", "-o", config)
     assert "--config" in fails(2, *out)
+    assert "--workers" in fails(2, "--config", config, "--workers", -1, *out)
 
 
 def test_damaged_checkpoint_is_one_line(config, tmp_path, capsys, fails):

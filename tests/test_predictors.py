@@ -8,9 +8,10 @@ import torch
 
 from cdn_sc import models, predictors
 from cdn_sc.errors import InputError
+from cdn_sc.inputs import make_batch
 from cdn_sc.models import build_network
 from cdn_sc.nn.gene_transformer import KIND_NAMES
-from cdn_sc.predictors import Predictor, load_predictor
+from cdn_sc.predictors import Predictor, load_predictor, sigmoid
 from cdn_sc.simulate.perturbation import KINDS
 
 CDN = {
@@ -64,13 +65,52 @@ def test_both_architectures_predict(predictor, cdn):
         assert found.logits.dtype == np.float32
         assert np.isfinite(found.logits).all()
         assert np.ptp(found.logits) > 0
-        assert found.columns == {}
+        elsewhere = ["score_elsewhere"] if each is predictor else []
+        assert list(found.columns) == ["t_statistic", "wilcoxon_statistic", *elsewhere]
+        for values in found.columns.values():
+            assert (values.shape, values.dtype) == ((7,), np.float32)
+            assert np.ptp(values) > 0
         assert not each.network.training
     assert (predictor.max_genes, cdn.max_genes) == (None, 12)
+    assert (predictor.tells_elsewhere, cdn.tells_elsewhere) == (True, False)
     assert (predictor.takes_kind, cdn.takes_kind) == (True, False)
     assert (predictor.uses_graphs, cdn.uses_graphs) == (False, True)
     assert (predictor.min_genes, cdn.min_genes) == (1, 2)
     assert (predictor.max_subsets, cdn.max_subsets) == (None, 60)
+
+
+def test_own_tests_do_not_depend_on_the_network(predictor, cdn):
+    """Nor on what was kept of the control arm."""
+    first, second = ([each.predict(arm(0), arm(seed, 20), rng=np.random.default_rng(0), n_subsets=4).columns
+                      for seed in (1, 2)] for each in (predictor, cdn))  # fmt: skip
+    for name in ("t_statistic", "wilcoxon_statistic"):
+        for ours, theirs in zip(first, second, strict=True):
+            np.testing.assert_array_equal(ours[name], theirs[name])
+        assert not np.array_equal(first[0][name], first[1][name])
+
+
+def test_score_elsewhere_is_the_score_less_that_of_the_own_evidence(predictor):
+    control, perturbed = arm(0), arm(1, 20)
+    found = predictor.predict(control, perturbed, rng=np.random.default_rng(0), kind="activity")
+    batches = [
+        make_batch(
+            predictor.network,
+            [(control, perturbed)],
+            rng=np.random.default_rng(0),
+            kinds=["activity"],
+            own_only=[own_only],
+        )
+        for own_only in (False, True)
+    ]
+    with torch.inference_mode():
+        scores = [predictor.network(batch)[0].sigmoid().numpy() for batch in batches]
+    np.testing.assert_allclose(sigmoid(found.logits), scores[0], atol=1e-6)
+    np.testing.assert_allclose(found.columns["score_elsewhere"], scores[0] - scores[1], atol=1e-6)
+
+
+def test_nothing_comes_from_elsewhere_where_there_is_one_gene(predictor):
+    found = predictor.predict(arm(0, n_genes=1), arm(1, n_genes=1), rng=np.random.default_rng(0))
+    assert found.columns["score_elsewhere"] == 0
 
 
 def test_generator_decides(predictor, cdn):
@@ -128,6 +168,12 @@ def test_sea_is_refused():
         Predictor(sea)
     with pytest.raises(InputError, match="the model is a Linear"):
         load_predictor(torch.nn.Linear(2, 2))
+
+
+def test_network_for_other_inputs_is_refused():
+    older = network_of({"architecture": "gene_transformer", "channels": 8, "layers": 1, "features": 56})
+    with pytest.raises(InputError, match=r"reads \(56, 8, 3\) inputs .* comes from another version"):
+        Predictor(older)
 
 
 def test_card(tmp_path):

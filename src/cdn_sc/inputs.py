@@ -26,6 +26,7 @@ def make_batch(
     estimator: str = "fci",
     test: str = "fisherz",
     summary: ControlSummary | None = None,
+    own_only: Sequence[bool] | None = None,
 ) -> GeneBatch | CDNBatch:
     """Prepare comparisons for a network.
 
@@ -46,6 +47,9 @@ def make_batch(
         Estimator of the local graphs and its independence test (published architecture).
     summary
         What :func:`control_summary` gave for the first control array, where that is at hand.
+    own_only
+        For each comparison, whether what the other genes say about a gene is withheld (gene transformer);
+        never when None.
 
     Returns
     -------
@@ -58,7 +62,8 @@ def make_batch(
     """
     config: Any = network.config
     if config.architecture == "gene_transformer":
-        return _gene_batch(arms, [None] * len(arms) if kinds is None else kinds, summary)
+        kinds = [None] * len(arms) if kinds is None else kinds
+        return _gene_batch(arms, kinds, summary, [False] * len(arms) if own_only is None else own_only)
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
@@ -70,17 +75,22 @@ def control_summary(control: np.ndarray) -> ControlSummary:
 
 
 def _gene_batch(
-    arms: Sequence[Arms], kinds: Sequence[str | None], summary: ControlSummary | None
+    arms: Sequence[Arms],
+    kinds: Sequence[str | None],
+    summary: ControlSummary | None,
+    own_only: Sequence[bool],
 ) -> GeneBatch:
-    from cdn_sc.features import gene_inputs
+    from cdn_sc.features import gene_inputs, withhold_others
     from cdn_sc.nn.gene_transformer import collate_genes
 
-    inputs, last = [], None
-    for control, perturbed in arms:
+    inputs, last, last_perturbed = [], None, None
+    for (control, perturbed), withheld in zip(arms, own_only, strict=True):
         if summary is None or (last is not None and control is not last):
-            summary = control_summary(control)
+            summary, last_perturbed = control_summary(control), None
         last = control
-        inputs.append(gene_inputs(summary, perturbed))
+        if perturbed is not last_perturbed:
+            found, last_perturbed = gene_inputs(summary, perturbed), perturbed
+        inputs.append(withhold_others(found) if withheld else found)
     return collate_genes(inputs, kinds)
 
 

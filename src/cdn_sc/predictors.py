@@ -6,10 +6,11 @@ import zlib
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm
 from cdn_sc.errors import InputError
 from cdn_sc.inputs import control_summary, make_batch
 
@@ -30,7 +31,10 @@ class Prediction:
     logits
         One a gene; their sigmoid is the score.
     columns
-        Further columns of the result table, one value a gene.
+        Further columns of the result table, float32, one value a gene: `t_statistic` and
+        `wilcoxon_statistic`, the gene's own tests on the same cells (perturbed against control; 0 for a gene
+        that is constant in both), and with a gene transformer `score_elsewhere`, the score less that which
+        the same network gives when what the other genes say about each gene is withheld.
     """
 
     logits: np.ndarray
@@ -46,23 +50,30 @@ class Predictor:
         A network of ours with ``config``; from :func:`cdn_sc.models.load`.
     device
         Where it computes.
+    columns
+        Whether predictions carry more than logits: the gene's own statistics, and `score_elsewhere` where the
+        network tells it. Evaluation does without, in half the time.
 
     Raises
     ------
     InputError
-        If the network does not predict targets (the SEA encoder alone).
+        If the network does not predict targets (the SEA encoder alone), or was made for other inputs than
+        this version computes.
     """
 
-    def __init__(self, network: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, device: str = "cpu", *, columns: bool = True) -> None:
         architecture = getattr(getattr(network, "config", None), "architecture", None)
         if architecture not in ("cdn", "gene_transformer"):
             raise InputError(
                 f"the model is a {architecture or type(network).__name__}, which does not predict targets; "
                 "take one of cdn_sc.models.available() whose architecture is 'cdn' or 'gene_transformer'."
             )
+        if architecture == "gene_transformer":
+            _check_inputs(network.config)
         self.network: Any = network.to(device).eval()
         self.device = device
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
+        self.columns = columns
         self._kept: _KeptSummary | None = None
 
     @property
@@ -99,6 +110,11 @@ class Predictor:
     def uses_graphs(self) -> bool:
         """Whether the network reads local graphs: only then `n_subsets`, `estimator` and `test` matter."""
         return self.network.config.architecture == "cdn"
+
+    @property
+    def tells_elsewhere(self) -> bool:
+        """Whether the network can tell how much of a score came from genes other than the one scored."""
+        return bool(getattr(self.network.config, "own_only", False))
 
     @property
     def takes_kind(self) -> bool:
@@ -154,29 +170,44 @@ class Predictor:
             raise InputError(
                 f"n_subsets={n_subsets}, but the model {self.name} takes {self.max_subsets} at most."
             )
+        summary = self._summary(control)
+        # with and without the other genes' evidence, in one pass of the network; a single gene has no others
+        explained = self.columns and self.tells_elsewhere
+        own_only = [False, n_genes > 1] if explained else [False]
         batch = make_batch(
             self.network,
-            [(control, perturbed)],
+            [(control, perturbed)] * len(own_only),
             rng=rng,
-            kinds=[kind],
+            kinds=[kind] * len(own_only),
             n_subsets=(n_subsets, n_subsets),
             estimator=estimator,
             test=test,
-            summary=self._summary(control),
+            summary=None if self.uses_graphs else cast("ControlSummary", summary),
+            own_only=own_only,
         )
         with torch.inference_mode():
-            logits = self.network(batch.to(self.device))[0].float().cpu().numpy()
-        return Prediction(logits)
+            logits = self.network(batch.to(self.device)).float().cpu().numpy()
+        if not self.columns:
+            return Prediction(logits[0])
+        columns = gene_tests(summary, perturbed)
+        if explained:
+            scores = sigmoid(logits)
+            columns["score_elsewhere"] = (scores[0] - scores[1]).astype(np.float32)
+        return Prediction(logits[0], columns)
 
-    def _summary(self, control: np.ndarray) -> ControlSummary | None:
-        if self.network.config.architecture != "gene_transformer":
-            return None
+    def _summary(self, control: np.ndarray) -> ControlValues:
         # read and replaced as one object, so that no thread sees a summary beside another's array
         kept = self._kept
         checksum = _checksum(control)
         if kept is None or kept.control is not control or kept.checksum != checksum:
-            kept = self._kept = _KeptSummary(control, checksum, control_summary(control))
+            summary = sort_arm(control) if self.uses_graphs else control_summary(control)
+            kept = self._kept = _KeptSummary(control, checksum, summary)
         return kept.summary
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Scores of logits, float64, without overflow."""
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
 
 
 @dataclass(frozen=True)
@@ -185,7 +216,20 @@ class _KeptSummary:
 
     control: np.ndarray
     checksum: int
-    summary: ControlSummary
+    summary: ControlValues
+
+
+def _check_inputs(config: Any) -> None:
+    """Refuse a gene transformer that was trained on other features than are computed now."""
+    from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES
+
+    reads = config.features, config.edges, config.mixing
+    made = len(FEATURES), len(EDGE_FEATURES), len(MIXING_MATRICES)
+    if reads != made:
+        raise InputError(
+            f"the model reads {reads} inputs (of a gene, of a pair of genes, matrices), but this version of "
+            f"cdn-sc makes {made}: it comes from another version; train it again or take a model of this one."
+        )
 
 
 def _checksum(values: np.ndarray) -> int:
@@ -193,7 +237,9 @@ def _checksum(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
 
 
-def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: str = "cpu") -> Predictor:
+def load_predictor(
+    model: str | PathLike[str] | nn.Module = "default", device: str = "cpu", *, columns: bool = True
+) -> Predictor:
     """Predictor of a model by name, path, or the network itself.
 
     Parameters
@@ -202,6 +248,8 @@ def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: s
         A name of :func:`cdn_sc.models.available`, a path of a weights file, or a network of ours.
     device
         A torch device that is there.
+    columns
+        As of :class:`Predictor`.
 
     Raises
     ------
@@ -220,4 +268,4 @@ def load_predictor(model: str | PathLike[str] | nn.Module = "default", device: s
                 f"model is the name of a model, the path of a file of weights or a network, not {model!r}."
             )
         model = models.load(model if isinstance(model, str) else Path(model), device=device)
-    return Predictor(model, device)
+    return Predictor(model, device, columns=columns)

@@ -114,6 +114,22 @@ def test_screens_suite():
     assert not np.array_equal(other.control, pairs[0].control)
 
 
+def test_large_screens_are_like_screens_on_networks_of_their_own():
+    options = {
+        "kinds": ("knockout",),
+        "n_networks": 1,
+        "n_groups": 2,
+        "n_control": 40,
+        "n_perturbed": (100, 500),
+    }
+    pairs = list(suite("screens_large", genes=30, **options))
+    assert all(pair.control.shape == (40, 30) and 100 <= len(pair.perturbed) <= 500 for pair in pairs)
+    assert pairs[0].control is pairs[1].control
+    assert not np.array_equal(pairs[0].control, next(suite("screens", genes=30, **options)).control)
+    sizes = [pair.attributes["genes"] for pair in suite("screens_large", **options | {"n_groups": 1})]
+    assert sizes == [300, 500, 1000]
+
+
 def test_suites_and_training_draw_from_different_seeds():
     from cdn_sc.simulate.scm import seeded_rng
     from cdn_sc.train import read_config
@@ -121,7 +137,8 @@ def test_suites_and_training_draw_from_different_seeds():
 
     config = read_config("gene-transformer")
     suite_draws = [
-        seeded_rng("test", 0, "screens", genes, kind, network).random()
+        seeded_rng("test", 0, name, genes, kind, network).random()
+        for name in ("screens", "screens_large")
         for genes in (100, 500)
         for kind in ("knockdown", "activity")
         for network in range(10)
@@ -130,7 +147,7 @@ def test_suites_and_training_draw_from_different_seeds():
         step_rng(config, space, step).random() for space in ("train", "validation") for step in range(200)
     ]
     assert not set(suite_draws) & set(training)
-    assert len(set(suite_draws)) == 40
+    assert len(set(suite_draws)) == 80
 
 
 def test_options_are_checked():
@@ -160,4 +177,5 @@ def test_size_of_whole_suites():
     assert suite_size("scm240") == 3600
     assert suite_size("scm_untrained", genes=20) == 800
     assert suite_size("screens") == 10 * 4 * 4 * 8
+    assert suite_size("screens_large") == 4 * 3 * 4 * 8
     assert suite_size("real", path="x.h5ad") is None

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import cdn_sc
 from cdn_sc.tl import predict_targets
@@ -39,6 +40,33 @@ def test_networks_score_every_candidate(screen, network):
     before = table[table["group"].isin(["A+B", "x/y"])].reset_index(drop=True)
     pd.testing.assert_series_equal(again["gene"].astype(str), before["gene"].astype(str))
     np.testing.assert_allclose(again["score"], before["score"], atol=1e-6)
+
+
+def test_statistics_of_each_gene(screen, network):
+    """Those of the candidates that the model sees, beside the score that they belong to."""
+    chosen = np.arange(12) % 2 == 1
+    predict_targets(
+        screen, "perturbation", "control", model=network, mask_var=chosen, device="cpu", progress=False
+    )
+    table = cdn_sc.get.predicted_targets_df(screen, "x/y").set_index("gene")
+    elsewhere = ["score_elsewhere"] if network.config.architecture == "gene_transformer" else []
+    assert list(table.columns[3:]) == ["t_statistic", "wilcoxon_statistic", *elsewhere]
+    assert (table[table.columns[3:]].dtypes == np.float32).all()
+    for gene, row in table.iterrows():
+        control, perturbed = (
+            screen[screen.obs["perturbation"] == label, gene].X.toarray()[:, 0].astype(float)
+            for label in ("control", "x/y")
+        )
+        expected = stats.ttest_ind(perturbed, control, equal_var=False).statistic
+        assert row["t_statistic"] == pytest.approx(expected, rel=1e-4)
+        assert np.sign(row["wilcoxon_statistic"]) == np.sign(
+            stats.mannwhitneyu(perturbed, control).statistic - perturbed.size * control.size / 2
+        )
+    assert table["wilcoxon_statistic"].idxmin() == "gene3"
+    if elsewhere:
+        assert table["score_elsewhere"].between(-1, 1).all()
+        assert (table["score_elsewhere"] < table["score"]).all()
+        assert table["score_elsewhere"].nunique() == 6
 
 
 def test_unknown_kind(screen, network):

@@ -1,5 +1,11 @@
-"""Tiny configurations of both architectures."""
+"""Tiny configurations of both architectures, and what runs of them leave behind."""
 
+import csv
+
+import torch
+
+from cdn_sc import models
+from cdn_sc.train import train
 from cdn_sc.train.config import config_from_dict
 
 GENE_TRANSFORMER = {
@@ -34,3 +40,33 @@ def tiny_config(architecture="gene_transformer", **changes):
         "validation_pairs": 2, "n_subsets": [4, 8], "recommended_for": "tests",
     }  # fmt: skip
     return config_from_dict(values | changes)
+
+
+def run(config, folder, **options):
+    return train(config, folder, progress=False, **options)
+
+
+def rows(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(table):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in table]
+
+
+def checkpoint(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def assert_same_run(first, second):
+    a, b = checkpoint(first), checkpoint(second)
+    for part in ("network", "average"):
+        assert a[part].keys() == b[part].keys()
+        for name in a[part]:
+            assert torch.equal(a[part][name], b[part][name]), (part, name)
+    for part in ("step", "pairs", "recent", "last_map", "config"):
+        assert a[part] == b[part], part
+    assert without_time(rows(first)) == without_time(rows(second))
+    weights = [models.load(folder / "tiny.safetensors").state_dict() for folder in (first, second)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -1,17 +1,17 @@
 """Training runs of a few steps: exact resume, log, export, refusals."""
 
-import csv
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from runs import CDN, tiny_config
+from runs import CDN, GENE_TRANSFORMER, assert_same_run, checkpoint, rows, run, tiny_config
 
 from cdn_sc import models
 from cdn_sc.errors import InputError
-from cdn_sc.train import loop, objective, train
-from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
+from cdn_sc.train import log, loop, objective, prepare
+from cdn_sc.train.data import draw_batch, validation_pairs
 
 ARCHITECTURES = ("gene_transformer", "cdn")
 
@@ -20,43 +20,13 @@ class StoppedError(Exception):
     """Stands for whatever stops a run."""
 
 
-def run(config, folder, **options):
-    return train(config, folder, progress=False, **options)
-
-
 def stop_at(monkeypatch, step):
     def draw(config, number):
         if number == step:
             raise StoppedError
         return draw_batch(config, number)
 
-    monkeypatch.setattr(loop, "draw_batch", draw)
-
-
-def rows(folder):
-    with (folder / "log.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def without_time(table):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in table]
-
-
-def checkpoint(folder):
-    return torch.load(folder / "checkpoint.pt", weights_only=True)
-
-
-def assert_same_run(first, second):
-    a, b = checkpoint(first), checkpoint(second)
-    for part in ("network", "average"):
-        assert a[part].keys() == b[part].keys()
-        for name in a[part]:
-            assert torch.equal(a[part][name], b[part][name]), (part, name)
-    for part in ("step", "pairs", "recent", "last_map", "config"):
-        assert a[part] == b[part], part
-    assert without_time(rows(first)) == without_time(rows(second))
-    weights = [models.load(folder / "tiny.safetensors").state_dict() for folder in (first, second)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    monkeypatch.setattr(prepare, "draw_batch", draw)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -100,7 +70,7 @@ def test_weights_move(finished):
 def test_log(finished):
     config, folder, _ = finished
     table = rows(folder)
-    assert tuple(table[0]) == loop.LOG_COLUMNS
+    assert tuple(table[0]) == log.LOG_COLUMNS
     assert [int(row["step"]) for row in table] == [2, 4, 6]
     pairs = [sum(len(draw_batch(config, s)) for s in range(int(row["step"]))) for row in table]
     assert [int(row["pairs"]) for row in table] == pairs
@@ -140,6 +110,19 @@ def test_folder_of_another_configuration_is_refused(finished):
         run(replace(config, seed=5, learning_rate=0.1), folder)
 
 
+def test_checkpoint_from_before_a_field_existed(tmp_path):
+    config = tiny_config(steps=2)
+    run(config, tmp_path, max_seconds=0)
+    saved = checkpoint(tmp_path)
+    before = json.loads(saved["config"])
+    assert before.pop("own_evidence") == 0
+    torch.save(saved | {"config": json.dumps(before)}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"other own_evidence"):
+        run(replace(config, own_evidence=0.5), tmp_path)
+    run(config, tmp_path)
+    assert checkpoint(tmp_path)["step"] == 2
+
+
 def test_global_generator_is_left_alone(tmp_path):
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -174,7 +157,7 @@ def test_damaged_log_does_not_stop_a_run(tmp_path, damage):
     run(config, tmp_path, max_seconds=0)
     (tmp_path / "log.csv").write_text(damage)
     run(config, tmp_path)
-    assert tuple(rows(tmp_path)[0]) == loop.LOG_COLUMNS
+    assert tuple(rows(tmp_path)[0]) == log.LOG_COLUMNS
     assert [row["step"] for row in rows(tmp_path)] == ["2"]
 
 
@@ -259,6 +242,22 @@ def test_initial_weights(finished, tmp_path):
         torch.testing.assert_close(started[name], value)
 
 
+def test_initial_weights_of_an_ensemble(tmp_path):
+    frozen = {"steps": 1, "learning_rate": 0.0}
+    two = tiny_config(network=GENE_TRANSFORMER | {"members": 2}, **frozen)
+    one = run(tiny_config(seed=1, **frozen), tmp_path / "one")
+    given = models.load(one)
+    taken = models.load(run(replace(two, initial_weights=str(one)), tmp_path / "two"))
+    fresh = models.load(run(two, tmp_path / "fresh"))
+    for member, source in enumerate((given.members[0], fresh.members[1])):
+        for name, value in source.state_dict().items():
+            torch.testing.assert_close(taken.members[member].state_dict()[name], value)
+    whole = replace(two, initial_weights=str(tmp_path / "two" / "tiny.safetensors"), seed=2)
+    again = models.load(run(whole, tmp_path / "again"))
+    for name, value in taken.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
+
+
 def test_initial_weights_of_another_network(finished, tmp_path):
     config, _, path = finished
     other = tiny_config("cdn" if config.network["architecture"] == "gene_transformer" else "gene_transformer")
@@ -296,80 +295,11 @@ def test_average_of_floats_and_counters():
     assert float(current["weight"][0]) == 1
 
 
-def small_batch(architecture, **changes):
-    config = tiny_config(architecture, **changes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = models.build_network(config.network).eval()
-    return network, draw_batch(config, 0), config
-
-
-def loss_of(network, pairs, config):
-    return objective.batch_loss(network, pairs, config, rng=step_rng(config, "inputs", 0), device="cpu")
-
-
-def test_graph_loss_is_added():
-    network, pairs, config = small_batch("cdn")
-    losses = [loss_of(network, pairs, replace(config, graph_weight=w)).item() for w in (0.0, 1.0, 3.0)]
-    assert losses[1] > losses[0]
-    assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
-    without = [replace(pair, graph=None) for pair in pairs]
-    assert loss_of(network, without, config).item() == pytest.approx(losses[0])
-
-
-def test_graph_of_the_control_arm_is_compared(monkeypatch):
-    network, pairs, config = small_batch("cdn")
-    pairs = [replace(pair, graph=np.eye(pair.control.shape[1], k=1) > 0) for pair in pairs]  # a chain
-    seen = []
-
-    def record(logits, graph, mask):
-        seen.append(graph)
-        return logits.sum()
-
-    monkeypatch.setattr(objective, "graph_loss", record)
-    loss_of(network, pairs, config)
-    np.testing.assert_array_equal(seen[0].numpy(), [pair.graph for pair in pairs])
-
-
-def test_graph_head_learns_from_the_graph_loss():
-    network, pairs, config = small_batch("cdn")
-    loss_of(network, pairs, config).backward()
-    for name, parameter in network.named_parameters():
-        if name.startswith(("top_layer", "linear_out", "encoder.embed")):
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().max() > 0, name
-
-
-def test_network_without_graph_head():
-    network, pairs, config = small_batch("cdn", network=CDN | {"graph_head": False})
-    assert loss_of(network, pairs, config).item() > 0
-
-
-def test_kind_is_told_to_a_share_of_pairs(monkeypatch):
-    network, _, config = small_batch("gene_transformer")
-    pairs = [pair for step in range(30) for pair in draw_batch(config, step)]
-    told = []
-
-    def record(network, arms, *, kinds, **options):
-        told.extend(kinds)
-        raise StoppedError
-
-    monkeypatch.setattr(objective, "make_batch", record)
-    for share in (0.0, 0.5, 1.0):
-        told.clear()
-        with pytest.raises(StoppedError):
-            loss_of(network, pairs, replace(config, kind_told=share))
-        known = [(kind, pair) for kind, pair in zip(told, pairs, strict=True) if "kind" in pair.attributes]
-        assert np.mean([kind is not None for kind, _ in known]) == pytest.approx(share, abs=0.2)
-        assert all(kind in (None, pair.attributes["kind"]) for kind, pair in known)
-        assert {kind for kind, pair in zip(told, pairs, strict=True) if "kind" not in pair.attributes} == {
-            None
-        }
-
-
 def test_decay_spares_biases_and_norms():
-    network, _, config = small_batch("gene_transformer")
-    decayed, others = loop._parameter_groups(network, replace(config, weight_decay=0.3))
+    config = tiny_config(weight_decay=0.3)
+    with torch.random.fork_rng(devices=[]):
+        network = models.build_network(config.network)
+    decayed, others = loop._parameter_groups(network, config)
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
     assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))
     spared = {id(parameter) for parameter in others["params"]}

@@ -13,11 +13,11 @@ from cdn_sc.errors import InputError
 if TYPE_CHECKING:
     from cdn_sc.predictors import Predictor
 
-_BY = {"scm240": ["mechanism", "intervention"], "scm_untrained": ["intervention"], "screens": ["kind"]}
+_BY = {"scm240": ["mechanism", "intervention"], "scm_untrained": ["intervention"], "screens": ["kind"], "screens_large": ["kind"]}
 
 
 def evaluate(
-    suite: Annotated[str, typer.Option(help="scm240, scm_untrained, screens or real.")],
+    suite: Annotated[str, typer.Option(help="scm240, scm_untrained, screens, screens_large or real.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the settings.")],
     model: Annotated[
         list[str] | None,
@@ -32,7 +32,7 @@ def evaluate(
         typer.Option(help="Attribute of the pairs to tell apart in further tables; repeat for several."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pairs.")] = None,
-    genes: Annotated[int | None, typer.Option(min=2, help="[scm240, scm_untrained, screens] Genes.")] = None,
+    genes: Annotated[int | None, typer.Option(min=2, help="[all but real] Genes.")] = None,
     n_datasets: Annotated[
         int | None, typer.Option(min=1, help="[scm240, scm_untrained] Data sets for each setting.")
     ] = None,
@@ -41,12 +41,20 @@ def evaluate(
         typer.Option(min=2, help="[scm240, scm_untrained] Only the first so many cells of an arm."),
     ] = None,
     kinds: Annotated[
-        list[str] | None, typer.Option(help="[screens] Kind of perturbation; repeat for several.")
+        list[str] | None, typer.Option(help="[screens, screens_large] Kind of perturbation; repeat for several.")
     ] = None,
     n_networks: Annotated[
-        int | None, typer.Option(min=1, help="[screens] Networks for each number of genes and kind.")
+        int | None, typer.Option(min=1, help="[screens, screens_large] Networks for each number of genes and kind.")
     ] = None,
-    n_groups: Annotated[int | None, typer.Option(min=1, help="[screens] Groups on each network.")] = None,
+    n_groups: Annotated[
+        int | None, typer.Option(min=1, help="[screens, screens_large] Groups on each network.")
+    ] = None,
+    n_perturbed: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            min=2, metavar="LOW HIGH", help="[screens, screens_large] Fewest and most cells of a group."
+        ),
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="[real] An h5ad file with raw counts in X.")] = None,
     groupby: Annotated[str | None, typer.Option(help="[real] Column of obs with the perturbations.")] = None,
     control: Annotated[str | None, typer.Option(help="[real] Label of the control cells.")] = None,
@@ -77,6 +85,7 @@ def evaluate(
         "kinds": tuple(kinds) if kinds else None,
         "n_networks": n_networks,
         "n_groups": n_groups,
+        "n_perturbed": n_perturbed,
         "path": None if path is None else str(path),
         "groupby": groupby,
         "control": control,
@@ -131,7 +140,7 @@ def _load(models: list[str], device: str) -> "dict[str, Predictor]":
 
     predictors: dict[str, Predictor] = {}
     for model in models:
-        predictor = load_predictor(model, device=resolve_device(device))
+        predictor = load_predictor(model, device=resolve_device(device), columns=False)
         # two files of one run carry the same name
         name = predictor.name if predictor.name not in predictors else model
         if name in predictors:

@@ -25,6 +25,10 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads that PyTorch uses. Default: its own choice.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that prepare the next steps. Default: 0, all in this one."),
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
 ) -> None:
     """Train a network on simulated pairs, drawn afresh at every step."""
@@ -53,6 +57,7 @@ def train(
         output,
         device=resolve_device(device),
         max_seconds=max_seconds,
+        workers=workers,
         progress=settings.show_progress,
     )
     typer.echo(f"Written: {weights}")

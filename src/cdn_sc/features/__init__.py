@@ -1,7 +1,14 @@
 """Statistics of the two arms that the gene transformer reads (numpy and numba; no torch, no AnnData)."""
 
 from cdn_sc.features.control import ControlSummary, summarize_control
-from cdn_sc.features.genes import EDGE_FEATURES, FEATURES, MIXING_MATRICES, GeneInputs, gene_inputs
+from cdn_sc.features.genes import (
+    EDGE_FEATURES,
+    FEATURES,
+    MIXING_MATRICES,
+    GeneInputs,
+    gene_inputs,
+    withhold_others,
+)
 
 __all__ = [
     "EDGE_FEATURES",
@@ -11,4 +18,5 @@ __all__ = [
     "GeneInputs",
     "gene_inputs",
     "summarize_control",
+    "withhold_others",
 ]

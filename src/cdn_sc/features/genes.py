@@ -5,20 +5,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdn_sc.features._comparison import Comparison, compare
+from cdn_sc.features._deconvolution import DECONVOLUTION_FEATURES, deconvolution_features
 from cdn_sc.features._others import MIXING_MATRICES, OTHERS_FEATURES, Relations, others_features
 from cdn_sc.features._own import OWN_FEATURES, own_features
 from cdn_sc.features._scales import squash
 from cdn_sc.features.control import ControlSummary
 
-__all__ = ["EDGE_FEATURES", "FEATURES", "MIXING_MATRICES", "N_NEIGHBOURS", "GeneInputs", "gene_inputs"]
+__all__ = [
+    "EDGE_FEATURES",
+    "FEATURES",
+    "MIXING_MATRICES",
+    "N_NEIGHBOURS",
+    "GeneInputs",
+    "gene_inputs",
+    "withhold_others",
+]
 
 N_NEIGHBOURS = 16
-CONTEXT_FEATURES = ("log_control_cells", "log_perturbed_cells", "log_genes", "overall_change", "has_zeros")
-FEATURES = OWN_FEATURES + OTHERS_FEATURES + CONTEXT_FEATURES
+CONTEXT_FEATURES = (
+    "log_control_cells", "log_all_control_cells", "log_perturbed_cells", "log_genes", "overall_change",
+    "has_zeros", "others_known",
+)  # fmt: skip
+FEATURES = OWN_FEATURES + OTHERS_FEATURES + CONTEXT_FEATURES + DECONVOLUTION_FEATURES
 EDGE_FEATURES = (
     "partial", "correlation", "partial_change", "correlation_change", "regression_on", "regression_of",
     "neighbour_change", "neighbour_residual",
 )  # fmt: skip
+# Correlations of the control cells sharpen with all of them, up to as many as training sees
+MAX_RELATION_CELLS = 20000
 # Features and edge features are cut off here
 LIMIT = 12
 
@@ -66,19 +80,39 @@ def gene_inputs(control: ControlSummary, perturbed_values: np.ndarray) -> GeneIn
     own, change = own_features(comparison)
     others, relations, mixing = others_features(comparison, change)
     columns = own | others | _context_features(comparison, change)
+    columns |= deconvolution_features(comparison, change)
     features = np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
     neighbours, edges = _neighbourhood(control, relations, change)
     return GeneInputs(np.clip(features, -LIMIT, LIMIT), neighbours, np.clip(edges, -LIMIT, LIMIT), mixing)
+
+
+def withhold_others(inputs: GeneInputs) -> GeneInputs:
+    """The same comparison without what the other genes say about each gene.
+
+    Features from other genes and from relations between genes become 0, as do edges and mixing matrices; the
+    feature ``others_known`` says so.
+
+    Parameters
+    ----------
+    inputs
+        From :func:`gene_inputs`; not changed.
+    """
+    features = inputs.features.copy()
+    withheld = (*OTHERS_FEATURES, *DECONVOLUTION_FEATURES, "others_known")
+    features[:, [FEATURES.index(name) for name in withheld]] = 0.0
+    return GeneInputs(features, inputs.neighbours, np.zeros_like(inputs.edges), np.zeros_like(inputs.mixing))
 
 
 def _context_features(comparison: Comparison, change: np.ndarray) -> dict[str, np.ndarray]:
     """What is the same for all genes of a comparison."""
     context = {
         "log_control_cells": np.log10(comparison.capped_control) - 3.0,
+        "log_all_control_cells": np.log10(min(comparison.n_control, MAX_RELATION_CELLS)) - 3.0,
         "log_perturbed_cells": np.log10(comparison.capped_perturbed) - 2.0,
         "log_genes": np.log10(comparison.n_genes) - 2.0,
         "overall_change": np.log1p(np.mean(change**2)),
         "has_zeros": float(np.mean(comparison.control.detection) < 0.999),
+        "others_known": 1.0,
     }
     return {name: np.full(comparison.n_genes, value) for name, value in context.items()}
 

@@ -39,7 +39,9 @@ def predicted_targets_df(
     -------
     One row per group and gene, groups in the order asked for, each sorted by rank. Columns: `group`
     (left out if `group` is one label), `gene`, `rank` (1 is best), `score` (between 0 and 1),
-    `logfoldchange`, and further columns of the model.
+    `logfoldchange`, the gene's own `t_statistic` and `wilcoxon_statistic`, and `score_elsewhere`, how much
+    of the score came from other genes, where the model can tell; see
+    :func:`~cdn_sc.tl.predict_targets`.
 
     Raises
     ------

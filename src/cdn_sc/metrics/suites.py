@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, signature
-from itertools import islice
+from itertools import islice, product
 from os import PathLike
 from typing import Any
 
@@ -266,23 +266,64 @@ def screens_suite(
     strength
         Mean weight of a regulatory edge; drawn per network where None.
     """
+    sizes = (genes,) if isinstance(genes, int) else genes
+    options: dict[str, Any] = {
+        "n_groups": n_groups,
+        "n_perturbed": n_perturbed,
+        "n_targets": n_targets,
+        "strength": strength,
+    }
+    for network, n_genes, kind in product(range(n_networks), sizes, kinds):
+        yield from _screen("screens", seed, n_genes, kind, network, n_control, **options)
+
+
+@register_suite("screens_large", n_pairs=_screens_size)
+def large_screens_suite(
+    *,
+    seed: int = 0,
+    genes: int | tuple[int, ...] = (300, 500, 1000),
+    kinds: tuple[str, ...] = ("knockdown", "activation", "knockout", "activity"),
+    n_networks: int = 4,
+    n_groups: int = 8,
+    n_control: int | tuple[int, int] = (1000, 4000),
+    n_perturbed: tuple[int, int] = (20, 500),
+    n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
+    strength: float | None = None,
+) -> Iterator[Pair]:
+    """Like screens, with as many genes as a call takes; on networks that are in neither training nor screens.
+
+    Parameters
+    ----------
+    seed, genes, kinds, n_networks, n_groups, n_control, n_perturbed, n_targets, strength
+        As of `screens_suite`.
+    """
+    sizes = (genes,) if isinstance(genes, int) else genes
+    options: dict[str, Any] = {
+        "n_groups": n_groups,
+        "n_perturbed": n_perturbed,
+        "n_targets": n_targets,
+        "strength": strength,
+    }
+    for network, n_genes, kind in product(range(n_networks), sizes, kinds):
+        yield from _screen("screens_large", seed, n_genes, kind, network, n_control, **options)
+
+
+def _screen(
+    name: str,
+    seed: int,
+    n_genes: int,
+    kind: str,
+    network: int,
+    n_control: int | tuple[int, int],
+    **options: Any,
+) -> list[Pair]:
+    """Simulate the groups of one network of a suite, all of one kind."""
     import numpy as np
 
     from cdn_sc.simulate.scm import seeded_rng
     from cdn_sc.simulate.screen import screen_pairs
 
+    rng = seeded_rng("test", seed, name, n_genes, kind, network)
     low, high = (n_control, n_control) if isinstance(n_control, int) else n_control
-    for network in range(n_networks):
-        for n_genes in (genes,) if isinstance(genes, int) else genes:
-            for kind in kinds:
-                rng = seeded_rng("test", seed, "screens", n_genes, kind, network)
-                yield from screen_pairs(
-                    rng,
-                    n_genes=n_genes,
-                    n_groups=n_groups,
-                    n_control=round(float(np.exp(rng.uniform(np.log(low), np.log(high))))),
-                    n_perturbed=n_perturbed,
-                    kinds={kind: 1.0},
-                    n_targets=n_targets,
-                    strength=strength,
-                )
+    cells = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
+    return screen_pairs(rng, n_genes=n_genes, n_control=cells, kinds={kind: 1.0}, **options)

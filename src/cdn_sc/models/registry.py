@@ -57,6 +57,13 @@ ENTRIES: tuple[Entry, ...] = (
         "genetic and chemical perturbations, and synthetic benchmarks; the default",
         188_321,
     ),
+    Entry(
+        "cdn-scm",
+        "cdn",
+        "bundled",
+        "comparison with the published architecture on synthetic data; not for cells",
+        CONCAT_PARAMETERS,
+    ),
     Entry("cdn_finetuned-seen", "cdn", "figshare", "genetic perturbations"),
     Entry("cdn_synthetic_diff-all", "cdn", "figshare", "chemical perturbations", DIFFERENCE_PARAMETERS),
     Entry("cdn_synthetic-all", "cdn", "figshare", "synthetic benchmarks", CONCAT_PARAMETERS),

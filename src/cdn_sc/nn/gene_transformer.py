@@ -36,9 +36,12 @@ class GeneTransformerConfig:
         Networks whose logits are averaged.
     dropout
         Dropout rate in training.
+    own_only
+        Whether training withheld from some pairs what other genes say about a gene, so that the network can
+        score without it.
     """
 
-    features: int = 56
+    features: int = 65
     edges: int = 8
     mixing: int = 3
     channels: int = 64
@@ -48,6 +51,7 @@ class GeneTransformerConfig:
     mixing_channels: int = 16
     members: int = 1
     dropout: float = 0.0
+    own_only: bool = False
     architecture: str = "gene_transformer"
 
     def __post_init__(self) -> None:
@@ -55,6 +59,8 @@ class GeneTransformerConfig:
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
+        if not isinstance(self.own_only, bool):
+            raise ValueError(f"own_only must be true or false, got {self.own_only!r}")
         if self.channels % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide channels ({self.channels})")
         if not 0 <= self.dropout < 1:
@@ -288,5 +294,9 @@ class GeneTransformer(nn.Module):
 
     def forward(self, batch: GeneBatch) -> Tensor:
         """Logits B x N, 0 for padded genes."""
-        logits = torch.stack([member(batch) for member in self.members]).mean(dim=0)
+        return self.member_logits(batch).mean(dim=0)
+
+    def member_logits(self, batch: GeneBatch) -> Tensor:
+        """Logits of each member, M x B x N, 0 for padded genes."""
+        logits = torch.stack([member(batch) for member in self.members])
         return logits.masked_fill(~batch.mask, 0.0)

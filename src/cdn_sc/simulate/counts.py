@@ -42,6 +42,9 @@ class Technical:
     ----------
     depth_spread
         Standard deviation of the log sequencing depth of cells.
+    poor_cells
+        How far the distribution of log depth leans towards poor cells, in [0, 1]: 0 normal, 1 a Gumbel
+        distribution with its tail to the left.
     n_batches
         Number of batches, which cells of all arms share.
     batch_spread
@@ -52,6 +55,7 @@ class Technical:
     """
 
     depth_spread: float
+    poor_cells: float
     n_batches: int
     batch_spread: float
     response_spread: float
@@ -61,6 +65,7 @@ def draw_technical(rng: np.random.Generator) -> Technical:
     """Draw the technical variation of a screen: how deep, how many batches, how unspecific its responses."""
     return Technical(
         depth_spread=float(rng.uniform(0.15, 0.5)),
+        poor_cells=float(rng.uniform(0.0, 1.0)),
         n_batches=int(rng.integers(1, 5)),
         batch_spread=float(rng.uniform(0.0, 0.15)),
         response_spread=float(rng.choice([0.0, rng.uniform(0.0, 1.0)])),
@@ -121,7 +126,7 @@ def simulate_counts(
     state = steady_state(network, drive, kept)
     batch = rng.integers(0, technical.n_batches, n_cells)
     batch_shift = rng.normal(0.0, technical.batch_spread, (n_genes, technical.n_batches)).astype(np.float32)
-    depth = np.exp(rng.normal(0.0, technical.depth_spread, n_cells)).astype(np.float32)
+    depth = np.exp(technical.depth_spread * _log_depth(technical.poor_cells, n_cells, rng)).astype(np.float32)
     state += network.baseline[:, None]
     state += batch_shift[:, batch]
     rate = np.exp(np.clip(state, -12.0, 7.0)) * depth
@@ -129,6 +134,14 @@ def simulate_counts(
     rate *= rng.standard_gamma(np.broadcast_to(shape, rate.shape), dtype=np.float32) / shape
     counts = rng.poisson(rate.T).astype(np.float32)
     return ScreenCounts(counts, group, responds, depth, batch)
+
+
+def _log_depth(poor_cells: float, n_cells: int, rng: np.random.Generator) -> np.ndarray:
+    """Log depths of median about 0 and variance 1, with a left tail of the given weight."""
+    normal = rng.standard_normal(n_cells)
+    # a Gumbel variable has its median at -log(log 2) and the variance pi^2 / 6
+    tail = -(rng.gumbel(0.0, 1.0, n_cells) + np.log(np.log(2.0))) * np.sqrt(6.0) / np.pi
+    return np.sqrt(1.0 - poor_cells**2) * normal + poor_cells * tail
 
 
 def log_normalise(counts: np.ndarray, totals: np.ndarray, scale: float = 1.0) -> np.ndarray:

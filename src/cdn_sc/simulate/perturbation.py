@@ -49,7 +49,13 @@ def check_kinds(kinds: Iterable[str]) -> None:
 
 
 def draw_perturbation(
-    kind: str, targets: np.ndarray, n_cells: int, rng: np.random.Generator, *, penetrance: float | None = None
+    kind: str,
+    targets: np.ndarray,
+    n_cells: int,
+    rng: np.random.Generator,
+    *,
+    penetrance: float | None = None,
+    effect: float | None = None,
 ) -> Perturbation:
     """Draw the strengths of a perturbation of the given kind, see :class:`Perturbation`.
 
@@ -65,23 +71,33 @@ def draw_perturbation(
         Source of randomness.
     penetrance
         Share of the cells that respond; drawn from [0.6, 1] when None.
+    effect
+        Where in the kind's range of strengths this one lies, from 0, the weakest, to 1, the strongest; drawn
+        evenly per target when None.
 
     Raises
     ------
     ValueError
-        If `kind` is none of ``KINDS``.
+        If `kind` is none of ``KINDS``, or `effect` does not lie in [0, 1].
     """
     check_kinds([kind])
+    if effect is not None and not 0 <= effect <= 1:
+        raise ValueError(f"effect is {effect}; it lies in [0, 1], from the weakest to the strongest")
     n = len(targets)
-    lost = np.zeros(n)
+
+    def between(weakest: float, strongest: float) -> np.ndarray:
+        share = rng.random(n) if effect is None else effect
+        return np.full(n, weakest) + (strongest - weakest) * share
+
+    strength, lost = np.zeros(n), np.zeros(n)
     if kind == "knockdown":
-        strength = np.log(rng.uniform(0.05, 0.4, n))
+        strength = np.log(between(0.4, 0.05))
     elif kind == "activation":
-        strength = np.log(rng.uniform(2.0, 10.0, n))
+        strength = np.log(between(2.0, 10.0))
     elif kind == "knockout":
-        strength, lost = np.log(rng.uniform(0.3, 0.95, n)), rng.uniform(0.8, 1.0, n)
+        strength, lost = np.log(between(0.95, 0.3)), between(0.8, 1.0)
     else:
-        strength, lost = np.zeros(n), rng.uniform(0.7, 1.0, n)
+        lost = between(0.7, 1.0)
     if penetrance is None:
         penetrance = float(rng.uniform(0.6, 1.0))
     return Perturbation(kind, np.asarray(targets), strength, lost, penetrance, n_cells)

@@ -120,7 +120,7 @@ def draw_network(
     # only what regulators do to each other can run away
     dense[regulators] *= min(1.0, MAX_GAIN / max(_gain(dense, regulators), 1e-9))
 
-    n_programmes = int(rng.integers(0, 7))
+    n_programmes = int(rng.integers(1, 8)) if rng.random() < 0.9 else 0
     programmes = rng.normal(0.0, 1.0, (n_programmes, n_genes)) * (
         rng.random((n_programmes, n_genes)) < rng.uniform(0.05, 0.5)
     )
@@ -128,7 +128,7 @@ def draw_network(
     noise = rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.6, n_genes))
     noise[regulators] *= rng.uniform(1.2, 3.0)
     baseline = np.clip(rng.normal(depth, rng.uniform(1.0, 2.2), n_genes), -4.5, 4.5)
-    dispersion = rng.uniform(0.02, 0.3) * np.exp(rng.normal(0.0, 0.9, n_genes))
+    dispersion = rng.uniform(0.01, 0.15) * np.exp(rng.normal(0.0, 0.9, n_genes))
     return RegulatoryNetwork(
         regulators=regulators,
         weights=sparse.csr_array(dense.astype(np.float32)),

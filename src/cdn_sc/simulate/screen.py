@@ -34,6 +34,8 @@ def screen_pairs(
     strength: float | None = None,
     hidden_share: float | None = None,
     measured_per_gene: float = 1.0,
+    effect: float | None = None,
+    penetrance: float | None = None,
 ) -> list[Pair]:
     """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
 
@@ -82,7 +84,8 @@ def screen_pairs(
     measured = _measured_genes(network, n_measured, rng)
     is_measured = np.isin(np.arange(network.n_genes), measured)
     perturbations = [
-        _draw_group(network, kinds, n_targets, n_perturbed, is_measured, rng) for _ in range(n_groups)
+        _draw_group(network, kinds, n_targets, n_perturbed, is_measured, rng, effect, penetrance)
+        for _ in range(n_groups)
     ]
     screen_counts = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
 
@@ -117,6 +120,8 @@ def _draw_group(
     n_cells: tuple[int, int],
     among: np.ndarray,
     rng: np.random.Generator,
+    effect: float | None,
+    penetrance: float | None,
 ) -> Perturbation:
     """Draw kind, number of targets, cells and targets of one group of a training screen."""
     names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
@@ -124,7 +129,7 @@ def _draw_group(
     number = _draw_number(n_targets, rng)
     cells = round(float(np.exp(rng.uniform(np.log(n_cells[0]), np.log(n_cells[1])))))
     targets = choose_targets(network, kind, number, _eligible(network, kind, among), rng)
-    return draw_perturbation(kind, targets, cells, rng)
+    return draw_perturbation(kind, targets, cells, rng, penetrance=penetrance, effect=effect)
 
 
 def _draw_number(frequencies: Sequence[float], rng: np.random.Generator) -> int:

@@ -135,7 +135,13 @@ def predict_targets(
         `gene` (categorical), `rank` (int32, 1 is best), `score` (float32, sigmoid of the network's
         output), `logfoldchange` (float32; log2 of the ratio of means as
         :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values of the group
-        or of the control are negative or not logarithmic), and further columns of the model.
+        or of the control are negative or not logarithmic), `t_statistic` (float32, Welch's t) and
+        `wilcoxon_statistic` (float32, z score of the rank-sum test, corrected for ties), both of the same
+        values as the model sees, of all cells, positive where the group is higher and 0 where there is no
+        such statistic. With a gene transformer also `score_elsewhere` (float32, between -1 and 1): the
+        score less the one that the same network gives when what the other genes' changes say about a
+        gene, through the control correlations, is withheld; positive where they raised the score.
+        Networks that cannot tell, such as those of the published architecture, leave this column out.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
         Groups that could not be scored: `group` (str), `reason` (str).
     `adata.uns[key_added]['params']` : dict
@@ -173,7 +179,7 @@ def predict_targets(
     >>> group = next(iter(adata.uns["targets"]))
     >>> best = cdn_sc.get.predicted_targets_df(adata, group=group, n_genes=5)
     >>> best.columns.to_list()
-    ['gene', 'rank', 'score', 'logfoldchange']
+    ['gene', 'rank', 'score', 'logfoldchange', 't_statistic', 'wilcoxon_statistic', 'score_elsewhere']
     """
     from cdn_sc import predictors
 

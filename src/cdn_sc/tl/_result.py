@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from cdn_sc.predictors import sigmoid
+
 
 @dataclass(frozen=True)
 class GroupResult:
-    """The scores of one group's candidate genes, in the order of the genes."""
+    """The scores of one group's candidate genes, in the order of the genes.
+
+    All groups of a call have the same further `columns`, those of :class:`cdn_sc.predictors.Prediction`.
+    """
 
     group: str
     genes: np.ndarray
@@ -46,7 +51,7 @@ def assemble_table(results: Sequence[GroupResult], var_names: pd.Index) -> pd.Da
         "group": pd.Categorical.from_codes(codes, _strings([result.group for result in results])),
         "gene": pd.Categorical.from_codes(gene_codes.astype(np.int32), _strings(var_names[used])),
         "rank": np.concatenate([np.arange(1, size + 1, dtype=np.int32) for size in sizes]),
-        "score": _sigmoid(gather([result.logits for result in results])).astype(np.float32),
+        "score": sigmoid(gather([result.logits for result in results])).astype(np.float32),
         "logfoldchange": gather([result.logfoldchange for result in results]).astype(np.float32),
     }
     for name in results[0].columns:
@@ -64,7 +69,3 @@ def skipped_table(skipped: Mapping[str, str]) -> pd.DataFrame:
 
 def _strings(values: Sequence[object] | pd.Index) -> pd.Index:
     return pd.Index([str(value) for value in values], dtype=object)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))

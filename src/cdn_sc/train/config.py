@@ -17,6 +17,7 @@ AT_LEAST_ONE = (
     "steps", "genes_per_batch", "max_pairs_per_batch", "validate_every", "checkpoint_every",
     "validation_pairs",
 )  # fmt: skip
+SHARES = ("kind_told", "own_evidence")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class TrainConfig:
         Decay of the exponential moving average of the weights that is validated and exported.
     kind_told
         Share of pairs whose kind of perturbation the network is told.
+    own_evidence
+        Share of pairs for which only each gene's own evidence is given (gene transformer only).
     graph_weight
         Weight of the graph loss (published architecture with a graph head only).
     n_subsets
@@ -106,6 +109,7 @@ class TrainConfig:
     clip: float = 1.0
     average_decay: float = 0.999
     kind_told: float = 0.5
+    own_evidence: float = 0.0
     graph_weight: float = 1.0
     n_subsets: tuple[int, int] = (10, 50)
     initial_weights: str = ""
@@ -174,6 +178,10 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     checked = {name: _checked(name, value, known[name].default) for name, value in values.items()}
     if "architecture" not in checked["network"]:
         raise ValueError("the configuration's network lacks its architecture")
+    if checked.get("own_evidence") and checked["network"]["architecture"] != "gene_transformer":
+        raise ValueError("own_evidence is for the architecture 'gene_transformer' only")
+    if checked.get("own_evidence"):
+        checked["network"] = {**checked["network"], "own_only": True}
     sources = tuple(_source(value) for value in checked["sources"])
     if not sum(source.weight for source in sources) > 0:
         raise ValueError("the configuration needs a source of positive weight")
@@ -195,6 +203,9 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         value = tuple(value) if fits else value
     elif name in AT_LEAST_ONE:
         expected, fits = "an integer of at least 1", type(value) is int and value >= 1
+    elif name in SHARES:
+        expected, fits = "a number between 0 and 1", type(value) in (int, float) and 0 <= value <= 1
+        value = float(value) if fits else value
     elif isinstance(default, float):
         expected, fits = "a number", type(value) in (int, float)
         value = float(value) if fits else value

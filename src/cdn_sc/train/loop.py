@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,19 @@ from cdn_sc.errors import InputError
 from cdn_sc.models import build_network, load, save
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
-from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
+from cdn_sc.train.data import step_rng, validation_pairs
+from cdn_sc.train.log import LOG, append_row, logged_steps, truncate_log
 from cdn_sc.train.objective import average_precisions, batch_loss
+from cdn_sc.train.prepare import PreparedStep
+from cdn_sc.train.workers import prepared_steps
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_KEYS = (
     "config", "network", "optimiser", "average", "step", "pairs", "seconds", "recent", "last_map",
 )  # fmt: skip
-LOG = "log.csv"
 TRAINABLE = ("gene_transformer", "cdn")
-LOG_COLUMNS = ("step", "pairs", "seconds", "learning_rate", "loss", "validation_map")
+# what a checkpoint from before a field existed was trained with
+_DEFAULTS = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
 
 
 def train(
@@ -40,6 +42,7 @@ def train(
     *,
     device: str = "cpu",
     max_seconds: float | None = None,
+    workers: int = 0,
     progress: bool = True,
 ) -> Path:
     """Train a network on simulated pairs.
@@ -54,13 +57,17 @@ def train(
     config
         What to train, see :func:`cdn_sc.train.read_config`.
     folder
-        Where the checkpoint, ``log.csv`` and the weights go. The log has a row for each validation, of
-        ``LOG_COLUMNS``: steps and pairs so far, seconds of training, learning rate of the next step, mean
-        loss of the last 500 steps, mean average precision of the averaged weights on the validation set.
+        Where the checkpoint, ``log.csv`` and the weights go. The log has a row for each validation: steps
+        and pairs so far, seconds of training, learning rate of the next step, mean loss of the last 500
+        steps, mean average precision of the averaged weights on the validation set.
     device
         Torch device.
     max_seconds
         Stop, with a checkpoint, after about this time. The weights so far are written all the same.
+    workers
+        Processes that prepare the next steps (simulation and inputs) while this one computes the network;
+        0 does all in this process. The result is the same. A script that asks for workers must start
+        training below ``if __name__ == "__main__":``, since each of them imports it.
     progress
         Show a progress bar.
 
@@ -72,10 +79,13 @@ def train(
     ------
     ValueError
         If the folder holds a checkpoint that is damaged or of another configuration, or the configuration's
-        network cannot be made, does not predict targets, or has nothing in common with its initial weights.
+        network cannot be made, does not predict targets, or has nothing in common with its initial weights;
+        or if ``workers`` is negative.
     FloatingPointError
         If the loss is not finite; the last checkpoint stays as it is.
     """
+    if workers < 0:
+        raise ValueError(f"workers = {workers}; a number of processes of at least 0 is needed")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = _TrainingState(config, folder, device)
@@ -86,17 +96,18 @@ def train(
     )  # fmt: skip
     try:
         state.validate_if_due()  # a run that was interrupted while it validated still owes that row
-        for step in steps:
-            loss = state.advance(step)
-            steps.set_postfix(loss=f"{loss:.3f}", map=f"{state.last_map:.3f}")
-            state.validate_if_due()
-            done = step + 1
-            # the first one early, so that a folder that cannot be written does not cost hours
-            if done % config.checkpoint_every == 0 or done in (1, config.steps):
-                state.store()
-            if max_seconds is not None and time.monotonic() - started > max_seconds:
-                state.store()
-                break
+        with closing(prepared_steps(config, state.network.config, state.step, workers)) as prepared:
+            for step in steps:
+                loss = state.advance(prepared)
+                steps.set_postfix(loss=f"{loss:.3f}", map=f"{state.last_map:.3f}")
+                state.validate_if_due()
+                done = step + 1
+                # the first one early, so that a folder that cannot be written does not cost hours
+                if done % config.checkpoint_every == 0 or done in (1, config.steps):
+                    state.store()
+                if max_seconds is not None and time.monotonic() - started > max_seconds:
+                    state.store()
+                    break
     except KeyboardInterrupt:
         state.store_if_whole()
         raise
@@ -113,7 +124,7 @@ class _TrainingState:
         self.seconds = 0.0
         self.last_map = float("nan")
         self.recent: list[float] = []
-        with _seeded(step_rng(config, "init", 0), device):
+        with _seeded(int(step_rng(config, "init", 0).integers(2**62)), device):
             network: Any = build_network(config.network)
         self.network = network.to(device)
         architecture = self.network.config.architecture
@@ -144,8 +155,8 @@ class _TrainingState:
         if not path.exists():
             return
         saved = _read_checkpoint(path, self.device)
-        if saved["config"] != _json(self.config):
-            before, now = json.loads(saved["config"]), json.loads(_json(self.config))
+        before, now = _DEFAULTS | json.loads(saved["config"]), json.loads(_json(self.config))
+        if before != now:
             differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
             raise ValueError(
                 f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
@@ -159,7 +170,7 @@ class _TrainingState:
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
-        _truncate_log(self.folder / LOG, self.step)
+        truncate_log(self.folder / LOG, self.step)
         logger.info("resumed %s at step %d", path, self.step)
 
     def store(self) -> None:
@@ -185,31 +196,34 @@ class _TrainingState:
             self.store()
             logger.info("interrupted: stored a checkpoint at step %d", self.step)
 
-    def advance(self, step: int) -> float:
-        """One optimisation step; returns the loss."""
+    def advance(self, prepared: Iterator[PreparedStep]) -> float:
+        """One optimisation step, the next of the prepared ones; returns the loss."""
         begin = time.monotonic()
-        config = self.config
-        pairs = draw_batch(config, step)
+        config, step = self.config, self.step
+        ready = next(prepared)
         rate = learning_rate(config, step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        rng = step_rng(config, "inputs", step)
-        with _seeded(rng, self.device):  # dropout
-            loss = batch_loss(self.network, pairs, config, rng=rng, device=self.device)
+        with _seeded(ready.dropout_seed, self.device):
+            loss = batch_loss(self.network, ready.batch, config, device=self.device)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {step}; a lower learning rate may help")
+        # members get the gradients of their own losses, not of the mean, and each a norm of its own:
+        # they learn as each would alone
+        members = list(getattr(self.network, "members", [self.network]))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        (loss * len(members)).backward()
+        for member in members:
+            nn.utils.clip_grad_norm_(member.parameters(), config.clip)
         self._whole = False
         self.optimiser.step()
         # a short warm-up of the average keeps the initial weights from lingering
         decay = min(config.average_decay, (step + 1) / (step + 10))
         update_average(self.average, self.network.state_dict(), decay)
         self.step = step + 1
-        self.pairs += len(pairs)
+        self.pairs += len(ready.batch.labels)
         self.seconds += time.monotonic() - begin
         self.recent = [*self.recent[-499:], value]
         self._whole = True
@@ -218,7 +232,7 @@ class _TrainingState:
     def validate_if_due(self) -> None:
         """Validate if the log has to have a row of this step, and has none."""
         due = self.step % self.config.validate_every == 0 or self.step == self.config.steps
-        if self.step and due and self.step not in _logged_steps(self.folder / LOG):
+        if self.step and due and self.step not in logged_steps(self.folder / LOG):
             self.validate()
 
     def validate(self) -> None:
@@ -234,13 +248,7 @@ class _TrainingState:
         self.last_map = float(precisions.mean())
         loss = float(np.mean(self.recent)) if self.recent else float("nan")
         row = (self.step, self.pairs, round(self.seconds, 1), learning_rate(self.config, self.step), loss)
-        path = self.folder / LOG
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(LOG_COLUMNS)
-            writer.writerow([*row, self.last_map])
+        append_row(self.folder / LOG, [*row, self.last_map])
         of_sources = precisions.reshape(len(self.config.sources), -1).mean(axis=1)
         listed = ", ".join(f"{s.type} {v:.4f}" for s, v in zip(self.config.sources, of_sources, strict=True))
         logger.info("step %d: loss %.4f, validation mAP %.4f (%s)", self.step, loss, self.last_map, listed)
@@ -286,11 +294,11 @@ def update_average(average: dict[str, Tensor], current: Mapping[str, Tensor], de
 
 
 @contextmanager
-def _seeded(rng: np.random.Generator, device: str) -> Iterator[None]:
+def _seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's global generators, the only ones of its initialisers and dropout; put them back after."""
     others = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=others):
-        torch.manual_seed(int(rng.integers(2**62)))
+        torch.manual_seed(seed)
         yield
 
 
@@ -326,26 +334,3 @@ def _damaged(path: Path, reason: object) -> InputError:
         f"cannot go on from {path}, which is damaged or no checkpoint of a training run: delete it to begin "
         f"anew, or train into another folder ({str(reason).splitlines()[0] if str(reason) else reason!r})"
     )
-
-
-def _read_log(path: Path) -> list[dict[str, str]]:
-    """Rows of the log that have a step."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
-
-
-def _logged_steps(path: Path) -> set[int]:
-    return {int(row["step"]) for row in _read_log(path)}
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Drop rows past the checkpoint, which the resumed run writes again."""
-    if not path.exists():
-        return
-    kept = [row for row in _read_log(path) if int(row["step"]) <= step]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS)
-        writer.writeheader()
-        writer.writerows(kept)
