@@ -258,6 +258,21 @@ def test_initial_weights_of_an_ensemble(tmp_path):
         torch.testing.assert_close(again.state_dict()[name], value)
 
 
+def test_initial_weights_of_the_other_form(tmp_path):
+    frozen = {"steps": 1, "learning_rate": 0.0}
+    concat = run(tiny_config("cdn", **frozen), tmp_path / "concat")
+    difference = tiny_config("cdn", network=CDN | {"form": "difference"}, seed=1, **frozen)
+    given = models.load(concat).state_dict()
+    taken = models.load(
+        run(replace(difference, initial_weights=str(concat)), tmp_path / "taken")
+    ).state_dict()
+    same = [name for name in taken if given[name].shape == taken[name].shape]
+    assert any(name.startswith("encoder.") for name in same)
+    assert len(same) < len(taken)  # what compares is wider in concat
+    for name in same:
+        torch.testing.assert_close(taken[name], given[name])
+
+
 def test_initial_weights_of_another_network(finished, tmp_path):
     config, _, path = finished
     other = tiny_config("cdn" if config.network["architecture"] == "gene_transformer" else "gene_transformer")

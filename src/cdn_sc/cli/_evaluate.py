@@ -13,7 +13,12 @@ from cdn_sc.errors import InputError
 if TYPE_CHECKING:
     from cdn_sc.predictors import Predictor
 
-_BY = {"scm240": ["mechanism", "intervention"], "scm_untrained": ["intervention"], "screens": ["kind"], "screens_large": ["kind"]}
+_BY = {
+    "scm240": ["mechanism", "intervention"],
+    "scm_untrained": ["intervention"],
+    "screens": ["kind"],
+    "screens_large": ["kind"],
+}
 
 
 def evaluate(
@@ -41,10 +46,12 @@ def evaluate(
         typer.Option(min=2, help="[scm240, scm_untrained] Only the first so many cells of an arm."),
     ] = None,
     kinds: Annotated[
-        list[str] | None, typer.Option(help="[screens, screens_large] Kind of perturbation; repeat for several.")
+        list[str] | None,
+        typer.Option(help="[screens, screens_large] Kind; repeat for several."),
     ] = None,
     n_networks: Annotated[
-        int | None, typer.Option(min=1, help="[screens, screens_large] Networks for each number of genes and kind.")
+        int | None,
+        typer.Option(min=1, help="[screens, screens_large] Networks for each size and kind."),
     ] = None,
     n_groups: Annotated[
         int | None, typer.Option(min=1, help="[screens, screens_large] Groups on each network.")

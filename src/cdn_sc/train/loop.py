@@ -141,14 +141,18 @@ class _TrainingState:
         self._resume()
 
     def _start_from(self, initial_weights: str) -> None:
-        """Take over what another network has under the same names, such as the encoder alone."""
+        """Take over what another network has of the same names and shapes, such as the encoder alone."""
         start = load(initial_weights, device=self.device).state_dict()
-        missing, unexpected = self.network.load_state_dict(start, strict=False)
-        if len(unexpected) == len(start):
+        own = self.network.state_dict()
+        taken = {
+            name: value for name, value in start.items() if name in own and value.shape == own[name].shape
+        }
+        if not taken:
             raise ValueError(
                 f"the initial weights {initial_weights!r} are of an altogether different network"
             )
-        logger.info("initial weights: %d missing, %d unexpected", len(missing), len(unexpected))
+        self.network.load_state_dict(taken, strict=False)
+        logger.info("initial weights: %d of %d tensors taken over", len(taken), len(own))
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
