@@ -1,6 +1,6 @@
 """What each family of inputs is worth to the gene transformer: short trainings, each without one family.
 
-    python benchmarks/ablation.py --output docs --cache /tmp/ablation
+    python benchmarks/ablation.py --output docs --cache ablation_cache
 
 All variants and seeds train on the same prepared batches (smaller panels and fewer steps than the bundled
 weights, so the figures compare variants; they say nothing of the bundled model), and are tested on networks

@@ -36,7 +36,8 @@ class Fake:
 def fakes(monkeypatch):
     made = {}
 
-    def load(model="default", device="cpu"):
+    def load(model="default", device="cpu", *, columns=True):
+        assert not columns  # only logits count here
         if model == "none":
             raise cdn_sc.models.WeightsError("there is no file 'none' and no model of that name.")
         return made.setdefault(model, Fake(model.split("/")[-1]))

@@ -27,7 +27,9 @@ def network_of(configuration):
 
 
 def gene_transformer():
-    return network_of({"architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1})
+    return network_of(
+        {"architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "own_only": True}
+    )
 
 
 def arm(seed, n_cells=40, n_genes=7):

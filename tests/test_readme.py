@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     import scanpy as sc
 
     folder = tmp_path_factory.mktemp("readme")
-    adata = cdn_sc.simulate.screen(40, {"knockdown": 2, "activity": 1}, n_control=80, n_perturbed=40)
+    adata = cdn_sc.simulate.screen(40, {"knockdown": 2, "activity": 1}, n_control=80, n_perturbed=40, seed=3)
     adata.uns["target_in_var"] = {group: genes[0] for group, genes in adata.uns["targets"].items()}
     for name in ("counts", "truth"):
         adata.write_h5ad(folder / f"{name}.h5ad")

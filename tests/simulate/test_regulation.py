@@ -117,7 +117,9 @@ def test_inhibited_genes_are_regulators():
 
 def test_counts_have_the_negative_binomial_mean_and_variance():
     network = chain([0.0, 0.0], dispersion=0.2)
-    technical = Technical(depth_spread=0.0, n_batches=1, batch_spread=0.0, response_spread=0.0)
+    technical = Technical(
+        depth_spread=0.0, poor_cells=0.0, n_batches=1, batch_spread=0.0, response_spread=0.0
+    )
     drawn = simulate_counts(network, [], 20_000, technical, np.random.default_rng(0))
     mean = np.exp(2.0)
     np.testing.assert_allclose(drawn.counts.mean(axis=0), mean, rtol=0.02)
@@ -133,7 +135,7 @@ def test_counts_of_perturbed_cells():
         Perturbation("knockdown", hit, np.log([0.1]), np.zeros(1), 1.0, 3000),
         Perturbation("activity", hit, np.zeros(1), np.ones(1), 0.5, 3000),
     ]
-    drawn = simulate_counts(network, groups, 3000, Technical(0.0, 1, 0.0, 0.0), np.random.default_rng(0))
+    drawn = simulate_counts(network, groups, 3000, Technical(0.0, 0.0, 1, 0.0, 0.0), np.random.default_rng(0))
     means = [drawn.counts[drawn.group == g].mean(axis=0) for g in (-1, 0, 1)]
     assert means[1][0] == pytest.approx(0.1 * means[0][0], rel=0.1)
     assert means[1][1] < 0.5 * means[0][1]

@@ -37,6 +37,11 @@ def test_a_step_travels_unchanged(architecture):
         assert torch.equal(first, second)
 
 
+def workers_left():
+    """Processes of ours; joblib keeps some of its own for later."""
+    return [child for child in multiprocessing.active_children() if "Loky" not in child.name]
+
+
 def test_run_with_workers_is_the_same(tmp_path, monkeypatch):
     config = tiny_config(steps=4, network=GENE_TRANSFORMER | {"members": 2})
     run(config, tmp_path / "without")
@@ -51,7 +56,7 @@ def test_run_with_workers_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(loop._TrainingState, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "with", workers=1)
-    assert not multiprocessing.active_children()
+    assert not workers_left()
     assert checkpoint(tmp_path / "with")["step"] == 3
     monkeypatch.undo()
     run(config, tmp_path / "with")
@@ -64,7 +69,7 @@ def test_error_in_a_worker_is_raised_and_ends_it():
     config = tiny_config(sources=[source])
     with pytest.raises(ValueError, match="flattery"):
         next(prepared_steps(config, network_sizes(config), 0, 1))
-    assert not multiprocessing.active_children()
+    assert not workers_left()
 
 
 def test_negative_number_of_workers(tmp_path):

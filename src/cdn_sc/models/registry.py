@@ -55,7 +55,7 @@ ENTRIES: tuple[Entry, ...] = (
         "gene_transformer",
         "bundled",
         "genetic and chemical perturbations, and synthetic benchmarks; the default",
-        188_321,
+        378_946,
     ),
     Entry(
         "cdn-scm",

@@ -64,6 +64,8 @@ def screen_pairs(
         Above 1, this many times `n_genes` are measured, and each group keeps the `n_genes` of them with
         the largest absolute Welch t, and its targets: what a choice of candidates by differential
         expression leaves. The groups then no longer share one control array.
+    effect, penetrance
+        As of :func:`cdn_sc.simulate.perturbation.draw_perturbation`; drawn when None.
 
     Returns
     -------
