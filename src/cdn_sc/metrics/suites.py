@@ -266,15 +266,8 @@ def screens_suite(
     strength
         Mean weight of a regulatory edge; drawn per network where None.
     """
-    sizes = (genes,) if isinstance(genes, int) else genes
-    options: dict[str, Any] = {
-        "n_groups": n_groups,
-        "n_perturbed": n_perturbed,
-        "n_targets": n_targets,
-        "strength": strength,
-    }
-    for network, n_genes, kind in product(range(n_networks), sizes, kinds):
-        yield from _screen("screens", seed, n_genes, kind, network, n_control, **options)
+    options = {"n_groups": n_groups, "n_perturbed": n_perturbed, "n_targets": n_targets, "strength": strength}
+    yield from _screens("screens", seed, genes, kinds, n_networks, n_control, options)
 
 
 @register_suite("screens_large", n_pairs=_screens_size)
@@ -297,33 +290,28 @@ def large_screens_suite(
     seed, genes, kinds, n_networks, n_groups, n_control, n_perturbed, n_targets, strength
         As of `screens_suite`.
     """
-    sizes = (genes,) if isinstance(genes, int) else genes
-    options: dict[str, Any] = {
-        "n_groups": n_groups,
-        "n_perturbed": n_perturbed,
-        "n_targets": n_targets,
-        "strength": strength,
-    }
-    for network, n_genes, kind in product(range(n_networks), sizes, kinds):
-        yield from _screen("screens_large", seed, n_genes, kind, network, n_control, **options)
+    options = {"n_groups": n_groups, "n_perturbed": n_perturbed, "n_targets": n_targets, "strength": strength}
+    yield from _screens("screens_large", seed, genes, kinds, n_networks, n_control, options)
 
 
-def _screen(
+def _screens(
     name: str,
     seed: int,
-    n_genes: int,
-    kind: str,
-    network: int,
+    genes: int | tuple[int, ...],
+    kinds: tuple[str, ...],
+    n_networks: int,
     n_control: int | tuple[int, int],
-    **options: Any,
-) -> list[Pair]:
-    """Simulate the groups of one network of a suite, all of one kind."""
+    options: dict[str, Any],
+) -> Iterator[Pair]:
+    """Simulate the networks of a suite, the groups of each of one kind."""
     import numpy as np
 
     from cdn_sc.simulate.scm import seeded_rng
     from cdn_sc.simulate.screen import screen_pairs
 
-    rng = seeded_rng("test", seed, name, n_genes, kind, network)
+    sizes = (genes,) if isinstance(genes, int) else genes
     low, high = (n_control, n_control) if isinstance(n_control, int) else n_control
-    cells = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
-    return screen_pairs(rng, n_genes=n_genes, n_control=cells, kinds={kind: 1.0}, **options)
+    for network, n_genes, kind in product(range(n_networks), sizes, kinds):
+        rng = seeded_rng("test", seed, name, n_genes, kind, network)
+        cells = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
+        yield from screen_pairs(rng, n_genes=n_genes, n_control=cells, kinds={kind: 1.0}, **options)
