@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -119,3 +120,35 @@ def test_documented_commands_exist():
     assert all((ROOT / name).is_file() for name in scripts)
     included = {name for page in pages for name in re.findall(r"\{include\} (\S+)", page)}
     assert all((ROOT / "docs" / name).is_file() for name in included)
+
+
+def test_activity_ceiling(script, tmp_path, capsys, monkeypatch):
+    module = script("activity_ceiling")
+    monkeypatch.setattr(module, "CONTROL_CELLS", (150, 300))
+    small = ["--networks", "2", "--groups", "1", "--genes", "30", "--cells", "60", "80"]
+    module.main([*small, "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = (tmp_path / "activity_ceiling.md").read_text()
+    assert "150 control cells" in table
+    assert "| known network |" in table
+
+
+def test_a_known_network_finds_what_its_loss_explains(script):
+    rng = np.random.default_rng(0)
+    module = script("activity_ceiling")
+    effects = np.zeros((30, 30))
+    effects[4, 10:16], effects[7, 14:20] = -1.0, 1.0
+    control = rng.normal(2.0, 0.5, (200, 30)).astype(np.float32)
+    perturbed = rng.normal(2.0, 0.5, (100, 30)).astype(np.float32)
+    perturbed[:, 10:16] -= 0.4
+    scores = module.match(effects, control, perturbed, np.zeros((0, 30)))
+    assert scores.argmax() == 4
+    assert scores[4] > 5 * np.abs(scores[7])
+
+
+def test_simulation_speed(script, tmp_path, capsys):
+    script("simulation_speed").main(["--steps", "1", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = (tmp_path / "simulation_speed.md").read_text()
+    assert table.count("| gene-transformer |") == 2
+    assert table.count("| cdn-scm |") == 1
