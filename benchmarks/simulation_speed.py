@@ -40,7 +40,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, object]:
     return {
         "configuration": config.name,
         "source": source.type,
-        "genes": "-".join(map(str, source.options.get("genes", source.options.get("gene_choices")))),
+        "genes": "-".join(map(str, source.options.get("genes") or source.options["gene_choices"])),
         "pairs": pairs,
         "pairs / s, simulated": pairs / seconds_drawn,
         "pairs / s, with inputs": pairs / seconds_prepared,

@@ -152,3 +152,23 @@ def test_simulation_speed(script, tmp_path, capsys):
     table = (tmp_path / "simulation_speed.md").read_text()
     assert table.count("| gene-transformer |") == 2
     assert table.count("| cdn-scm |") == 1
+
+
+def test_activity_inputs(script, tmp_path, capsys):
+    script("activity_inputs").main(["--networks", "2", "--groups", "1", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = (tmp_path / "activity_inputs.md").read_text()
+    assert "| input: deconvolved |" in table
+    assert "| lost effects only, both |" in table
+
+
+def test_lost_effects_are_never_gained(script):
+    rng = np.random.default_rng(0)
+    weights = np.zeros((12, 12))
+    weights[2, 3:7] = 0.5
+    module = script("activity_inputs")
+    noise = 0.01 * rng.normal(size=12)
+    lost = module.signed_deconvolution(weights, 5.0 * -weights[2] + noise, 0.7, 8.0)
+    assert lost[2] < -2
+    assert np.abs(np.delete(lost, 2)).max() < 0.1
+    assert np.all(module.signed_deconvolution(weights, 5.0 * weights[2] + noise, 0.7, 8.0) > -0.1)
