@@ -260,3 +260,38 @@ def test_threads_never_mix_up_controls(predictor):
     for i, each in zip(order, found, strict=True):
         np.testing.assert_allclose(each, expected[i], atol=1e-5)
     assert min(np.abs(expected[a] - expected[b]).max() for a in range(4) for b in range(a)) > 1e-3
+
+
+def test_control_code_is_kept_for_its_seed(cdn, monkeypatch):
+    encoded = []
+    encode = Predictor._encode
+
+    def record(self, values, *rest):
+        encoded.append(values)
+        return encode(self, values, *rest)
+
+    monkeypatch.setattr(Predictor, "_encode", record)
+    control, options = arm(0), {"n_subsets": 6}
+    first = logits(cdn, control, arm(1), seed=1, control_seed=5, **options)
+    second = logits(cdn, control, arm(2), seed=2, control_seed=5, **options)
+    assert [values is control for values in encoded] == [True, False, False]
+    # what was kept changes nothing
+    for perturbed, seed, kept in ((arm(1), 1, first), (arm(2), 2, second)):
+        fresh_cdn = Predictor(network_of(CDN))
+        np.testing.assert_array_equal(
+            logits(fresh_cdn, control.copy(), perturbed, seed=seed, control_seed=5, **options), kept
+        )
+    # another seed, number of subsets or control array is encoded anew
+    for changed in ({"control_seed": 6}, {"n_subsets": 8}):
+        found = logits(cdn, control, arm(1), seed=1, **({"control_seed": 5} | options | changed))
+        assert np.abs(found - first).max() > 0
+    logits(cdn, control.copy(), arm(1), seed=1, control_seed=5, **options)
+    assert sum(values.shape == control.shape and (values == control).all() for values in encoded) >= 4
+
+
+def test_a_control_seed_gives_what_its_generator_draws(cdn):
+    """The control arm is drawn from its seed, the perturbed arm from the generator, whichever came first."""
+    control, perturbed = arm(0), arm(1)
+    found = [logits(cdn, control, perturbed, seed=3, control_seed=seed, n_subsets=6) for seed in (1, 2, 1)]
+    np.testing.assert_array_equal(found[0], found[2])
+    assert np.abs(found[0] - found[1]).max() > 0

@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from cdn_sc.errors import InputError
 from cdn_sc.inputs import control_summary, make_batch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from cdn_sc.features import ControlSummary
 
@@ -74,7 +75,7 @@ class Predictor:
         self.device = device
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
         self.columns = columns
-        self._kept: _KeptSummary | None = None
+        self._kept: _KeptControl | None = None
 
     @property
     def name(self) -> str:
@@ -131,6 +132,7 @@ class Predictor:
         n_subsets: int = 50,
         estimator: str = "fci",
         test: str = "fisherz",
+        control_seed: int | None = None,
     ) -> Prediction:
         """Score the genes of one comparison; several threads may do so at once.
 
@@ -147,6 +149,10 @@ class Predictor:
             Gene subsets an arm (published architecture).
         estimator, test
             Estimator of the local graphs and its independence test (published architecture).
+        control_seed
+            Seed of the control arm's subsets and identities, in place of `rng` (published architecture): what
+            the network makes of the control arm is then kept, and predictions with the same control array and
+            seed share it. None draws them anew from `rng`.
 
         Raises
         ------
@@ -154,8 +160,6 @@ class Predictor:
             If the arms differ in genes, there are more of them or of the subsets than the network takes, or
             `kind` is unknown.
         """
-        import torch
-
         if kind is not None and kind not in KINDS:
             raise InputError(f"kind is one of {', '.join(map(repr, KINDS))} or None, not {kind!r}.")
         if control.ndim != 2 or perturbed.ndim != 2 or control.shape[1] != perturbed.shape[1]:
@@ -170,39 +174,91 @@ class Predictor:
             raise InputError(
                 f"n_subsets={n_subsets}, but the model {self.name} takes {self.max_subsets} at most."
             )
-        summary = self._summary(control)
-        # with and without the other genes' evidence, in one pass of the network; a single gene has no others
-        explained = self.columns and self.tells_elsewhere
-        own_only = [False, n_genes > 1] if explained else [False]
-        batch = make_batch(
-            self.network,
-            [(control, perturbed)] * len(own_only),
-            rng=rng,
-            kinds=[kind] * len(own_only),
-            n_subsets=(n_subsets, n_subsets),
-            estimator=estimator,
-            test=test,
-            summary=None if self.uses_graphs else cast("ControlSummary", summary),
-            own_only=own_only,
-        )
-        with torch.inference_mode():
-            logits = self.network(batch.to(self.device)).float().cpu().numpy()
+        kept = self._keep(control)
+        if self.uses_graphs:
+            graphs = {"n_subsets": n_subsets, "estimator": estimator, "test": test}
+            logits = self._logits_of_graphs(kept, perturbed, rng, control_seed, graphs)
+        else:
+            logits = self._logits_of_genes(kept, perturbed, rng, kind)
         if not self.columns:
             return Prediction(logits[0])
-        columns = gene_tests(summary, perturbed)
-        if explained:
+        columns = gene_tests(kept.summary, perturbed)
+        if len(logits) > 1:
             scores = sigmoid(logits)
             columns["score_elsewhere"] = (scores[0] - scores[1]).astype(np.float32)
         return Prediction(logits[0], columns)
 
-    def _summary(self, control: np.ndarray) -> ControlValues:
+    def _logits_of_genes(
+        self, kept: _KeptControl, perturbed: np.ndarray, rng: np.random.Generator, kind: str | None
+    ) -> np.ndarray:
+        """Logits of the gene transformer; where it can tell, then those without the other genes' evidence."""
+        import torch
+
+        # both in one pass of the network; a single gene has no others
+        explained = self.columns and self.tells_elsewhere
+        own_only = [False, perturbed.shape[1] > 1] if explained else [False]
+        batch = make_batch(
+            self.network,
+            [(kept.control, perturbed)] * len(own_only),
+            rng=rng,
+            kinds=[kind] * len(own_only),
+            summary=cast("ControlSummary", kept.summary),
+            own_only=own_only,
+        )
+        with torch.inference_mode():
+            return self.network(batch.to(self.device)).float().cpu().numpy()
+
+    def _logits_of_graphs(
+        self,
+        kept: _KeptControl,
+        perturbed: np.ndarray,
+        rng: np.random.Generator,
+        control_seed: int | None,
+        graphs: dict[str, Any],
+    ) -> np.ndarray:
+        """Logits of the published architecture; the control arm's code is kept where it has a seed."""
+        import torch
+
+        if control_seed is None:
+            n_subsets = graphs["n_subsets"]
+            options = graphs | {"n_subsets": (n_subsets, n_subsets)}
+            batch = make_batch(self.network, [(kept.control, perturbed)], rng=rng, **options)
+            with torch.inference_mode():
+                return self.network(batch.to(self.device)).float().cpu().numpy()
+        with kept.lock:
+            key = (control_seed, *graphs.values())
+            if key not in kept.codes:
+                kept.codes.clear()
+                kept.codes[key] = self._encode(kept.control, np.random.default_rng(control_seed), graphs)
+            control = kept.codes[key]
+        changed = self._encode(perturbed, rng, graphs)
+        with torch.inference_mode():
+            logits = self.network.compare(
+                control.code, changed.code, control.mean_variance, changed.mean_variance
+            )
+            return logits.float().cpu().numpy()
+
+    def _encode(self, values: np.ndarray, rng: np.random.Generator, graphs: dict[str, Any]) -> _ArmCode:
+        """Sample, estimate and encode one arm."""
+        import torch
+
+        from cdn_sc.graphs import arm_inputs
+        from cdn_sc.nn.batch import PERMUTATIONS_PER_ARM, collate_arms, draw_permutations
+
+        found = arm_inputs(values, rng=rng, **graphs)
+        identities = draw_permutations(rng, self.network.config.num_vars, PERMUTATIONS_PER_ARM)
+        arm = collate_arms([found], identities[None]).to(self.device)
+        with torch.inference_mode():
+            return _ArmCode(self.network.encode_arm(arm), arm.mean_variance)
+
+    def _keep(self, control: np.ndarray) -> _KeptControl:
         # read and replaced as one object, so that no thread sees a summary beside another's array
         kept = self._kept
         checksum = _checksum(control)
         if kept is None or kept.control is not control or kept.checksum != checksum:
             summary = sort_arm(control) if self.uses_graphs else control_summary(control)
-            kept = self._kept = _KeptSummary(control, checksum, summary)
-        return kept.summary
+            kept = self._kept = _KeptControl(control, checksum, summary)
+        return kept
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -211,12 +267,22 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _KeptSummary:
+class _ArmCode:
+    """An arm as the published architecture encodes it."""
+
+    code: Tensor
+    mean_variance: Tensor
+
+
+@dataclass(frozen=True)
+class _KeptControl:
     """A control array and what was computed from it; holding the array keeps its identity from reuse."""
 
     control: np.ndarray
     checksum: int
     summary: ControlValues
+    codes: dict[tuple[Any, ...], _ArmCode] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
 
 
 def _check_inputs(config: Any) -> None:

@@ -31,7 +31,18 @@ class FakePredictor:
         self.min_genes, self.max_genes, self.max_subsets = 1, None, None
         self.calls = []
 
-    def predict(self, control, perturbed, *, rng, kind=None, n_subsets=50, estimator="fci", test="fisherz"):
+    def predict(
+        self,
+        control,
+        perturbed,
+        *,
+        rng,
+        kind=None,
+        n_subsets=50,
+        estimator="fci",
+        test="fisherz",
+        control_seed=None,
+    ):
         assert control.dtype == perturbed.dtype == np.float32
         options = {"kind": kind, "n_subsets": n_subsets, "estimator": estimator, "test": test}
         self.calls.append({"control": control, "perturbed": perturbed, **options})

@@ -54,6 +54,7 @@ def test_result_has_the_documented_fields(screen, predictor):
         "use_raw": False,
         "mask_var": "",
         "n_genes": 1000,
+        "genes": "per_group",
         "n_subsets": 7,
         "estimator": "causal-learn",
         "test": "kci",

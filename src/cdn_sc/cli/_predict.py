@@ -29,6 +29,9 @@ def predict(
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer with the values. Default: X.")] = None,
     n_genes: Annotated[int, typer.Option(help="Candidate genes per group at most.")] = 1000,
+    genes: Annotated[
+        str, typer.Option(help="Candidate genes: per_group, or shared by all groups (faster in screens).")
+    ] = "per_group",
     min_cells: Annotated[int, typer.Option(help="Cells that a group needs at least.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -62,6 +65,7 @@ def predict(
             kind=kind,
             layer=None if normalise else layer,
             n_genes=n_genes,
+            genes=genes,
             min_cells=min_cells,
             device=device,
             n_jobs=n_jobs,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdn_sc._compile import compiled
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
 from cdn_sc.tl._expression import Expression, is_sparse
 
@@ -27,18 +28,16 @@ class ArmStatistics:
 def arm_statistics(rows: Any) -> ArmStatistics:
     """Return the statistics of an arm from its rows (cells x genes, sparse or dense)."""
     n_cells, n_genes = rows.shape
-    total, squares, varies = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, bool)
     if is_sparse(rows):
-        columns = rows.astype(np.float64).tocsc()
-        total[:] = np.asarray(columns.sum(axis=0)).ravel()
-        squares[:] = np.asarray(columns.multiply(columns).sum(axis=0)).ravel()
+        rows = rows.tocsr()
+        rows.sum_duplicates()
+        total, squares, lowest, highest = _column_sums(rows.indices, rows.data, n_genes, n_cells)
         # Least and largest value, not the variance, tell exactly whether a gene is constant.
-        lowest, highest = (extreme(axis=0).toarray().ravel() for extreme in (columns.min, columns.max))
-        varies[:] = highest > lowest
+        varies = highest > lowest
         mean = total / n_cells
         variance = np.maximum(squares - n_cells * mean**2, 0) / max(n_cells - 1, 1)
     else:
-        mean, variance = total, squares
+        mean, variance, varies = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, bool)
         for start in range(0, n_genes, _GENES_AT_ONCE):
             block = slice(start, start + _GENES_AT_ONCE)
             values = np.asarray(rows[:, block], dtype=np.float64)
@@ -46,6 +45,25 @@ def arm_statistics(rows: Any) -> ArmStatistics:
             variance[block] = values.var(axis=0) * n_cells / max(n_cells - 1, 1)
             varies[block] = values.max(axis=0) > values.min(axis=0)
     return ArmStatistics(n_cells, mean, np.where(varies, variance, 0.0), varies)
+
+
+@compiled
+def _column_sums(indices, data, n_genes, n_cells):  # type: ignore[no-untyped-def]
+    """Sum, sum of squares, least and largest value of each column, from the stored values of sparse rows."""
+    total, squares = np.zeros(n_genes), np.zeros(n_genes)
+    lowest, highest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf)
+    stored = np.zeros(n_genes, np.int64)
+    for place in range(len(indices)):
+        gene, value = indices[place], float(data[place])
+        total[gene] += value
+        squares[gene] += value * value
+        lowest[gene] = min(lowest[gene], value)
+        highest[gene] = max(highest[gene], value)
+        stored[gene] += 1
+    for gene in range(n_genes):
+        if stored[gene] < n_cells:
+            lowest[gene], highest[gene] = min(lowest[gene], 0.0), max(highest[gene], 0.0)
+    return total, squares, lowest, highest
 
 
 def welch_t(control: ArmStatistics, perturbed: ArmStatistics) -> np.ndarray:
@@ -87,14 +105,41 @@ def candidate_genes(
     -------
     Positions of genes that vary in at least one of the arms; none if there are none.
     """
-    allowed = control.varies | perturbed.varies
+    strength = np.abs(welch_t(control, perturbed))
+    return _strongest(control.varies | perturbed.varies, strength, n_genes, mask)
+
+
+class SharedCandidates:
+    """One choice of candidate genes for all groups, made while the groups are read one after another."""
+
+    def __init__(self, control: ArmStatistics) -> None:
+        self._control = control
+        self._strength = np.zeros(len(control.mean))
+        self._varies = control.varies.copy()
+
+    def add(self, perturbed: ArmStatistics) -> None:
+        """Take a group into account."""
+        np.maximum(self._strength, np.abs(welch_t(self._control, perturbed)), out=self._strength)
+        self._varies |= perturbed.varies
+
+    def choose(self, *, n_genes: int | None, mask: np.ndarray | None) -> np.ndarray:
+        """Return the positions of the candidate genes, increasing: see `candidate_genes`.
+
+        Those with the largest absolute Welch t in any group, of the genes that vary in any arm.
+        """
+        return _strongest(self._varies, self._strength, n_genes, mask)
+
+
+def _strongest(
+    allowed: np.ndarray, strength: np.ndarray, n_genes: int | None, mask: np.ndarray | None
+) -> np.ndarray:
+    """Positions, increasing, of the `n_genes` allowed genes of largest strength, or of all of a mask."""
     if mask is not None:
         return np.flatnonzero(allowed & mask)
     genes = np.flatnonzero(allowed)
     if n_genes is None or len(genes) <= n_genes:
         return genes
-    strength = np.abs(welch_t(control, perturbed)[genes])
-    return np.sort(genes[np.argsort(-strength, kind="stable")[:n_genes]])
+    return np.sort(genes[np.argsort(-strength[genes], kind="stable")[:n_genes]])
 
 
 def resolve_mask(mask_var: str | np.ndarray | None, expression: Expression) -> np.ndarray | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz"}
 
 
-def check_options(kind: str | None, estimator: str, test: str) -> None:
+def check_options(kind: str | None, estimator: str, test: str, genes: str = "per_group") -> None:
     """Raise if one of these is unknown, or the estimator does not have the test."""
     from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
     from cdn_sc.predictors import KINDS
@@ -21,6 +21,7 @@ def check_options(kind: str | None, estimator: str, test: str) -> None:
         ("kind", kind, KINDS),
         ("estimator", estimator, ESTIMATORS),
         ("test", test, TESTS),
+        ("genes", genes, ("per_group", "shared")),
     ):
         if value not in choices and not (name == "kind" and value is None):
             raise InputError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}.")

@@ -42,6 +42,7 @@ def predict_targets(
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
     n_genes: int | None = 1000,
+    genes: str = "per_group",
     n_subsets: int = 50,
     estimator: str = "fci",
     test: str = "fisherz",
@@ -94,6 +95,11 @@ def predict_targets(
         control cells, those with the largest absolute Welch t (from each gene's means and variances
         in the two sets of cells). `None`: all. A gene that is silent in the group alone stays a
         candidate; a gene that is constant in both has no score.
+    genes
+        Whose candidates they are. `per_group`: every group has its own, as published. `shared`: all groups
+        have the same, those with the largest absolute Welch t in any of the groups (or `mask_var`), so that
+        what is computed from the control cells alone is computed once: faster in screens of many groups. A
+        group's scores then depend on which other groups are scored with it.
     n_subsets
         How many subsets of 5 genes a local graph is made of, per set of cells, for models that use
         graphs.
@@ -114,8 +120,9 @@ def predict_targets(
         How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
         `cdn_sc.settings`.
     rng
-        Seed. Each group draws from a stream of its own, made from the seed and the group's name, so
-        that its result depends neither on the other groups, nor on their order, nor on `n_jobs`. Of
+        Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
+        cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
+        the other groups, nor on their order, nor on `n_jobs`. Of
         a :class:`numpy.random.Generator` a seed is drawn, which advances it; `None` draws a fresh
         one. The seed is kept in the result.
     progress
@@ -146,7 +153,7 @@ def predict_targets(
         Groups that could not be scored: `group` (str), `reason` (str).
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
-        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`,
+        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `genes`,
         `n_subsets`, `estimator`, `test`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands
         for what was not given or has no effect on the model, and -1 for `n_genes=None` and for an
         `n_subsets` without effect.
@@ -185,7 +192,7 @@ def predict_targets(
 
     started = time.perf_counter()
     _check_arguments(adata, n_genes, n_subsets, min_cells, key_added, n_jobs, copy)
-    check_options(kind, estimator, test)
+    check_options(kind, estimator, test, genes)
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
@@ -217,6 +224,7 @@ def predict_targets(
     )
     options = ScoringOptions(
         kind=kind,
+        genes=genes,
         n_genes=n_genes,
         mask=mask,
         n_subsets=n_subsets,
@@ -225,8 +233,11 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
+    scorer = Scorer(expression, arms.control, predictor, options)
+    if genes == "shared":
+        scorer.choose_shared_genes(arms.groups)
     results, skipped = score_groups(
-        Scorer(expression, arms.control, predictor, options).score,
+        scorer.score,
         arms.groups,
         n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
         progress=settings.show_progress if progress is None else progress,
@@ -242,6 +253,7 @@ def predict_targets(
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
             "n_genes": -1 if n_genes is None else int(n_genes),
+            "genes": genes,
             "min_cells": int(min_cells),
             "seed": seed,
             "version": _version(),

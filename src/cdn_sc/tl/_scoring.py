@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
 from cdn_sc.errors import DeviceMemoryError, InputError
-from cdn_sc.tl._candidates import arm_statistics, candidate_genes, log_fold_change
+from cdn_sc.tl._candidates import SharedCandidates, arm_statistics, candidate_genes, log_fold_change
 from cdn_sc.tl._checks import LARGEST_VALUE, looks_logarithmic
 from cdn_sc.tl._expression import Expression, dense, extremes
 from cdn_sc.tl._randomness import generator_of_group
@@ -32,6 +32,7 @@ class ScoringOptions:
     """What the scoring of each group needs to know of the call."""
 
     kind: str | None
+    genes: str
     n_genes: int | None
     mask: np.ndarray | None
     n_subsets: int
@@ -63,7 +64,21 @@ class Scorer:
         # Each group takes other columns of the control cells.
         self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
         self._last_control: tuple[np.ndarray, np.ndarray] | None = None
+        self._shared: np.ndarray | None = None
         self._one_at_a_time = Lock()
+
+    def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
+        """Choose the candidate genes once for all groups, in one pass over their cells.
+
+        Groups that will be skipped for their number of cells or their values have no say.
+        """
+        candidates = SharedCandidates(self._control_statistics)
+        for cells in groups.values():
+            if len(cells) >= self._options.min_cells:
+                rows = self._expression.rows(cells)
+                if not _too_large(*extremes(rows)):
+                    candidates.add(arm_statistics(rows))
+        self._shared = candidates.choose(n_genes=self._options.n_genes, mask=self._options.mask)
 
     def score(self, group: str, cells: np.ndarray) -> GroupResult:
         """Return the scores of one group.
@@ -88,11 +103,14 @@ class Scorer:
         if _too_large(low, high):
             raise GroupSkippedError(_too_large(low, high))
         statistics = arm_statistics(rows)
-        genes = candidate_genes(
-            self._control_statistics, statistics, n_genes=options.n_genes, mask=options.mask
-        )
+        genes = self._shared
+        if genes is None:
+            genes = candidate_genes(
+                self._control_statistics, statistics, n_genes=options.n_genes, mask=options.mask
+            )
+        varies = (self._control_statistics.varies | statistics.varies)[genes]
         among = "" if options.mask is None else " of mask_var"
-        if not genes.size:
+        if not varies.any():
             raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells")
         if genes.size < self._predictor.min_genes:
             raise GroupSkippedError(
@@ -114,7 +132,9 @@ class Scorer:
             raise GroupSkippedError(
                 f"the model gives scores that are not finite; its values range from {low:g} to {high:g}"
             )
-        return GroupResult(group, genes, logits, change[genes], prediction.columns)
+        # a shared candidate that is constant in both arms of this group has no score here
+        columns = {name: values[varies] for name, values in prediction.columns.items()}
+        return GroupResult(group, genes[varies], logits[varies], change[genes][varies], columns)
 
     def _control_values(self, genes: np.ndarray) -> np.ndarray:
         """Return the control cells at these genes: the very same array as long as the genes stay the same.
@@ -140,6 +160,7 @@ class Scorer:
                 n_subsets=self._options.n_subsets,
                 estimator=self._options.estimator,
                 test=self._options.test,
+                control_seed=self._options.seed,
             )
 
         try:
