@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 import cdn_sc
+from cdn_sc.graphs.estimate import estimate
+from cdn_sc.graphs.sample import global_statistics
+from cdn_sc.graphs.tokens import edge_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -172,3 +175,36 @@ def test_lost_effects_are_never_gained(script):
     assert lost[2] < -2
     assert np.abs(np.delete(lost, 2)).max() < 0.1
     assert np.all(module.signed_deconvolution(weights, 5.0 * weights[2] + noise, 0.7, 8.0) > -0.1)
+
+
+def test_speed(script, tmp_path, capsys, monkeypatch):
+    module = script("speed")
+    monkeypatch.setattr(module, "N_CONTROL", 60)
+    monkeypatch.setattr(module, "N_PERTURBED", 30)
+    monkeypatch.setattr(module, "N_GROUPS", 4)
+    small = ["--genes", "8", "--repeats", "1", "--plain-repeats", "1"]
+    for whole in ("300", "1"):
+        module.main([*small, "--whole-screen", whole, "--output", str(tmp_path)])
+    capsys.readouterr()
+    (row,) = pd.read_csv(tmp_path / "speed.csv").to_dict("records")
+    assert row["genes"] == 8
+    assert row["ratio, one group"] == pytest.approx(row["straightforward s"] / row["one group s"], rel=1e-3)
+    assert all(value > 0 for name, value in row.items() if name.endswith(" s"))
+
+
+def test_straightforward_arm_says_the_same_as_the_package(script):
+    """The same subsets: the same pairs, tokens and statistics, whoever writes them down."""
+    module = script("straightforward")
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(80, 9)) @ (np.eye(9) + 0.6 * rng.normal(size=(9, 9)))).astype(np.float32)
+    found = module.read_arm(values, 4, np.random.default_rng(1))
+    genes, _ = module.sample(values, 4, np.random.default_rng(1))
+    graphs, succeeded = estimate([values[:, g] for g in genes])
+    tokens, pairs = edge_tokens(np.array(genes), graphs, succeeded)
+    np.testing.assert_array_equal(found.pairs, pairs)
+    np.testing.assert_array_equal(found.tokens != 0, tokens != 0)
+    # the two estimators are different versions of FCI: most marks agree
+    assert np.mean(found.tokens[tokens != 0] == tokens[tokens != 0]) > 0.8
+    correlation, mean_variance = global_statistics(values)
+    np.testing.assert_allclose(found.correlation, correlation, atol=1e-5)
+    np.testing.assert_allclose(found.mean_variance, mean_variance, rtol=1e-4)

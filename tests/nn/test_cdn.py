@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from nn_arms import empty_arm, random_arm, small_config, small_network
-from nn_reference import encode as reference_code
-from nn_reference import logits as reference_logits
 
 from cdn_sc.nn import CDN, SEA, CDNConfig, SEAConfig, axial, collate, collate_arms, draw_permutations
+from straightforward_network import encode as reference_code
+from straightforward_network import logits as reference_logits
 
 FORMS = ("concat", "difference")
 SIZES = ((4, 3, 7), (11, 9, 4), (8, 2, 12))  # genes, subsets of the control arm, of the perturbed arm

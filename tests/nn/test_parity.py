@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from nn_arms import parity_arm
-from nn_reference import logits as reference_logits
 
 from cdn_sc import models
 from cdn_sc.nn import CDN, collate
+from straightforward_network import logits as reference_logits
 
 CASES = ("case_0_n6", "case_1_n10", "case_2_n20", "case_3_n50", "case_4_n120")
 FORMS = {"cat": "concat", "diff": "difference"}

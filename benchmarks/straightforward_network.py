@@ -1,25 +1,36 @@
-"""The network as its description reads: one sample, full maps, masked logits; slow and plain."""
+"""The published network as its description reads: one sample, full maps, masked logits; slow and plain.
+
+Nothing here is shared with the package, so that tests and benchmarks have something to compare it with.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 MASKED = -10000.0
+Weights = Mapping[str, Tensor]
 
 
-def linear(weights, name, x):
+def linear(weights: Weights, name: str, x: Tensor) -> Tensor:
+    """The linear layer of this name."""
     return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
 
 
-def norm(weights, name, x):
+def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
+    """The layer norm of this name."""
     return F.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def mlp(weights, name, x):
+def mlp(weights: Weights, name: str, x: Tensor) -> Tensor:
+    """Linear, GELU, layer norm, linear."""
     hidden = norm(weights, f"{name}.layer_norm", F.gelu(linear(weights, f"{name}.linear", x)))
     return linear(weights, f"{name}.linear2", hidden)
 
 
-def tied(weights, name, y, heads, scale, empty):
+def tied(weights: Weights, name: str, y: Tensor, heads: int, scale: float, empty: Tensor) -> Tensor:
     """Row attention of y (R, C, d); `empty` (R, C) masks its queries and the keys of its first row."""
     split = [linear(weights, f"{name}.{p}_proj", y).unflatten(-1, (heads, -1)) for p in "qkv"]
     q, k, v = split
@@ -30,7 +41,10 @@ def tied(weights, name, y, heads, scale, empty):
     return linear(weights, f"{name}.out_proj", mixed.flatten(-2))
 
 
-def axial(weights, name, y, heads, row_scale=1.0, empty=None):
+def axial(
+    weights: Weights, name: str, y: Tensor, heads: int, row_scale: float = 1.0, empty: Tensor | None = None
+) -> Tensor:
+    """Row attention, column attention and feed-forward layer on a grid (R, C, d)."""
     if empty is None:
         empty = torch.zeros(y.shape[:2], dtype=torch.bool)
     normed = norm(weights, f"{name}.row_attn.layer_norm", y)
@@ -42,7 +56,7 @@ def axial(weights, name, y, heads, row_scale=1.0, empty=None):
     return y + linear(weights, f"{name}.ffn.layer.fc2", hidden)
 
 
-def encode(weights, config, arm, permutations):
+def encode(weights: Weights, config: Any, arm: Any, permutations: Any) -> Tensor:
     """Code (N, N, d) of one arm; `permutations` (3, num_vars + 1)."""
     tokens, pairs = torch.as_tensor(arm.tokens).long(), torch.as_tensor(arm.pairs).long()
     permutations = torch.as_tensor(permutations).long()
@@ -78,7 +92,7 @@ def encode(weights, config, arm, permutations):
     return norm(weights, "encoder.feat_layer_norm_after", h)
 
 
-def logits(weights, config, control, perturbed, permutations):
+def logits(weights: Weights, config: Any, control: Any, perturbed: Any, permutations: Any) -> Tensor:
     """Logits (N,) of one pair of arms."""
     grids = []
     for arm, drawn in ((control, permutations[:3]), (perturbed, permutations[3:])):

@@ -1,0 +1,159 @@
+"""Seconds a group: `predict_targets` against the straightforward path of the published network.
+
+    python benchmarks/speed.py --genes 20 100 300 1000 --output docs/results
+
+Side by side in one run, on the same simulated cells (2,000 control, 200 a group), float32, all cores. Of each
+time the median over repeats. `one group`: a call for a single group, all included. `in a screen`: a call for
+all groups with shared genes, per group; where a screen of 20 would take too long (more genes than
+--whole-screen), it is computed from calls for one and for three groups. The floor is what the matrix products
+of the published network alone take at the rate measured in the same run.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import torch
+
+import straightforward
+from cdn_sc import models, settings, tl
+from common import machine, markdown, peak_memory, reset_peak_memory
+
+N_CONTROL, N_PERTURBED, N_GROUPS = 2000, 200, 20
+FEW = 3
+
+
+def simulate(n_genes: int, n_groups: int) -> ad.AnnData:
+    """Log-normal cells with correlated genes; the time depends on their numbers alone."""
+    rng = np.random.default_rng(n_genes)
+    cells = N_CONTROL + n_groups * N_PERTURBED
+    factors = rng.normal(size=(cells, 8)) @ rng.normal(size=(8, n_genes))
+    values = np.log1p(rng.poisson(np.exp(0.3 * factors + rng.normal(0, 0.5, n_genes)))).astype(np.float32)
+    group = np.repeat([*range(n_groups), -1], [N_PERTURBED] * n_groups + [N_CONTROL])
+    labels = np.array([f"group_{i}" for i in range(n_groups)] + ["control"])[group]
+    for index in range(n_groups):
+        values[group == index, index % n_genes] *= 0.3
+    adata = ad.AnnData(values)
+    adata.obs["perturbation"] = pd.Categorical(labels)
+    return adata
+
+
+def seconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median time of a call, and the most memory beyond what was held before, in GB."""
+    times, memory = [], []
+    for _ in range(repeats):
+        reset_peak_memory()
+        before, started = peak_memory(), perf_counter()
+        call()
+        times.append(perf_counter() - started)
+        memory.append((peak_memory() - before) / 1024)
+    return median(times), max(memory)
+
+
+def product_rate() -> float:
+    """Floating-point operations a second of a large product in float32."""
+    a = torch.rand(2048, 2048)
+    torch.mm(a, a)
+    best = min(seconds(lambda: torch.mm(a, a), 5)[0] for _ in range(3))
+    return 2 * 2048**3 / best
+
+
+def operations(n: int, config: Any, *, control_too: bool) -> float:
+    """Operations of the matrix stream's products: the encodings of the arms and the comparison."""
+
+    def layer(rows: int, columns: int, d: int, hidden: int) -> float:
+        cells = rows * columns
+        projections = 2 * 4 * 2 * cells * d * d
+        attention = 2 * 2 * cells * d * columns + 2 * 2 * cells * d * rows
+        return projections + attention + 2 * 2 * cells * d * hidden
+
+    d, width = config.channels, config.comparison_channels
+    merge = 2 * n * n * 2 * d * d
+    arm = config.blocks * (merge + layer(n, n, d, config.encoder_ffn))
+    return (2 if control_too else 1) * arm + layer(n, n + 1, width, config.comparison_ffn)
+
+
+def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: bool) -> dict[str, object]:
+    """One row of the table."""
+    network = models.load(model)
+    adata = simulate(n_genes, N_GROUPS)
+    groups = [f"group_{i}" for i in range(N_GROUPS)]
+    values, labels = np.asarray(adata.X), adata.obs["perturbation"].to_numpy()
+
+    def ours(which: Any, used: Any, genes: str) -> Callable[[], object]:
+        return lambda: tl.predict_targets(
+            adata, "perturbation", "control", groups=which, model=used, genes=genes, device="cpu",
+            progress=False,
+        )  # fmt: skip
+
+    def plain() -> object:
+        control, perturbed = values[labels == "control"], values[labels == groups[0]]
+        return straightforward.predict(network, control, perturbed, np.random.default_rng(0))
+
+    ours(groups[:1], network, "per_group")()
+    ours(groups[:1], "default", "per_group")()
+    plain_seconds, plain_memory = seconds(plain, plain_repeats)
+    one, memory = seconds(ours(groups[:1], network, "per_group"), repeats)
+    own, own_memory = seconds(ours(groups[:1], "default", "per_group"), repeats)
+    if whole:
+        screen = seconds(ours("all", network, "shared"), repeats)[0] / N_GROUPS
+    else:
+        few = seconds(ours(groups[:FEW], network, "shared"), 1)[0]
+        each = (few - one) / (FEW - 1)
+        screen = (one + (N_GROUPS - 1) * each) / N_GROUPS
+    rate = product_rate()
+    return {
+        "genes": n_genes,
+        "straightforward s": plain_seconds,
+        "one group s": one,
+        "in a screen s": screen,
+        "own network s": own,
+        "ratio, one group": plain_seconds / one,
+        "ratio, in a screen": plain_seconds / screen,
+        "ratio, own network": plain_seconds / own,
+        "floor s": operations(n_genes, network.config, control_too=True) / rate,
+        "floor in a screen s": operations(n_genes, network.config, control_too=False) / rate,
+        "GFLOP/s of a product": rate / 1e9,
+        "straightforward GB": plain_memory,
+        "one group GB": memory,
+        "own network GB": own_memory,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--genes", type=int, nargs="+", default=[20, 100, 300, 1000])
+    parser.add_argument("--model", default="cdn-scm", help="weights of the published architecture")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--plain-repeats", type=int, default=3, help="of the straightforward path")
+    parser.add_argument("--whole-screen", type=int, default=300, help="largest panel timed on all 20 groups")
+    parser.add_argument("--output", type=Path, help="folder for speed.csv and speed.md")
+    options = parser.parse_args(arguments)
+    settings.verbosity = "warning"
+    rows = []
+    for n in options.genes:
+        row = measure(n, options.model, options.repeats, options.plain_repeats, n <= options.whole_screen)
+        print({key: f"{value:.3g}" for key, value in row.items()}, flush=True)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    text = markdown(table.set_index("genes").T.reset_index(names="")) + (
+        f"\n{N_CONTROL:,} control cells, {N_PERTURBED} cells a group, 50 subsets an arm. {machine()}.\n"
+    )
+    print(text)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        table.to_csv(options.output / "speed.csv", index=False, float_format="%.5g")
+        (options.output / "speed.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
