@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import cdn_sc
+import cdn_sc.predictors
 from cdn_sc.graphs.estimate import estimate
 from cdn_sc.graphs.sample import global_statistics
 from cdn_sc.graphs.tokens import edge_tokens
@@ -208,3 +209,15 @@ def test_straightforward_arm_says_the_same_as_the_package(script):
     correlation, mean_variance = global_statistics(values)
     np.testing.assert_allclose(found.correlation, correlation, atol=1e-5)
     np.testing.assert_allclose(found.mean_variance, mean_variance, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be scored:UserWarning")
+def test_scaling(script, tmp_path, capsys):
+    module = script("scaling")
+    load = cdn_sc.predictors.load_predictor
+    module.main(["--cells", "300", "--groups", "3", "--genes", "60", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "scaling.csv")
+    assert table["candidates"].tolist() == ["per_group", "shared"]
+    assert (table["rows of the result"] == 3 * 60).all()
+    assert cdn_sc.predictors.load_predictor is load

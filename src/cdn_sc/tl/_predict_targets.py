@@ -75,7 +75,9 @@ def predict_targets(
         categories without cells are left out.
     control
         Label of the control cells, or a list of labels, in that column. All other labels are
-        groups; a label such as `A+B` is one group.
+        groups; a label such as `A+B` is one group. Of more than 20,000 control cells, which is what models
+        were trained with at most, the model sees a random 20,000; the choice of candidate genes, fold
+        changes and t statistics come from all.
     groups
         Labels of the groups to score, or `all`.
     model
@@ -143,9 +145,9 @@ def predict_targets(
         output), `logfoldchange` (float32; log2 of the ratio of means as
         :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values of the group
         or of the control are negative or not logarithmic), `t_statistic` (float32, Welch's t) and
-        `wilcoxon_statistic` (float32, z score of the rank-sum test, corrected for ties), both of the same
-        values as the model sees, of all cells, positive where the group is higher and 0 where there is no
-        such statistic. With a gene transformer also `score_elsewhere` (float32, between -1 and 1): the
+        `wilcoxon_statistic` (float32, z score of the rank-sum test, corrected for ties, on the control
+        cells that the model sees), both positive where the group is higher and 0 where there is no such
+        statistic. With a gene transformer also `score_elsewhere` (float32, between -1 and 1): the
         score less the one that the same network gives when what the other genes' changes say about a
         gene, through the control correlations, is withheld; positive where they raised the score.
         Networks that cannot tell, such as those of the published architecture, leave this column out.

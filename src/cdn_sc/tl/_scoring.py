@@ -6,14 +6,20 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
 from cdn_sc.errors import DeviceMemoryError, InputError
-from cdn_sc.tl._candidates import SharedCandidates, arm_statistics, candidate_genes, log_fold_change
+from cdn_sc.tl._candidates import (
+    SharedCandidates,
+    arm_statistics,
+    candidate_genes,
+    log_fold_change,
+    welch_t,
+)
 from cdn_sc.tl._checks import LARGEST_VALUE, looks_logarithmic
 from cdn_sc.tl._expression import Expression, dense, extremes
 from cdn_sc.tl._randomness import generator_of_group
@@ -21,6 +27,10 @@ from cdn_sc.tl._result import GroupResult
 
 if TYPE_CHECKING:
     from cdn_sc.predictors import Prediction, Predictor
+
+
+# Models were trained with up to so many control cells, and gain nothing from more.
+MOST_CONTROL_CELLS = 20_000
 
 
 class GroupSkippedError(Exception):
@@ -61,6 +71,7 @@ class Scorer:
             raise InputError(f"{expression.name}: the control has {_too_large(low, high)}.")
         self._logarithmic = looks_logarithmic(low, high)
         self._control_statistics = arm_statistics(rows)
+        rows = _at_most(rows, MOST_CONTROL_CELLS, options.seed)
         # Each group takes other columns of the control cells.
         self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
         self._last_control: tuple[np.ndarray, np.ndarray] | None = None
@@ -134,6 +145,9 @@ class Scorer:
             )
         # a shared candidate that is constant in both arms of this group has no score here
         columns = {name: values[varies] for name, values in prediction.columns.items()}
+        if "t_statistic" in columns:  # of all control cells, where the model saw a part of them
+            t = welch_t(self._control_statistics, statistics)[genes][varies]
+            columns["t_statistic"] = t.astype(np.float32)
         return GroupResult(group, genes[varies], logits[varies], change[genes][varies], columns)
 
     def _control_values(self, genes: np.ndarray) -> np.ndarray:
@@ -254,6 +268,15 @@ def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:
     listed = [f"{group!r} ({skipped[group]})" for group in sorted(skipped)[:show]]
     more = [f"and {len(skipped) - show} more"] if len(skipped) > show else []
     return ", ".join(listed + more)
+
+
+def _at_most(rows: Any, number: int, seed: int) -> Any:
+    """Return the rows, or this many of them drawn by the seed, in their order."""
+    n_rows = rows.shape[0]
+    if n_rows <= number:
+        return rows
+    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"control"]))
+    return rows[np.sort(rng.choice(n_rows, number, replace=False, shuffle=False))]
 
 
 def _too_large(low: float, high: float) -> str:

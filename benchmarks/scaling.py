@@ -1,0 +1,116 @@
+"""Everything but the network: time and memory against cells and groups, on large sparse screens.
+
+    python benchmarks/scaling.py --cells 10000 100000 1000000 --groups 20 200 2000 --output docs/results
+
+`predict_targets` with a model that scores every candidate 0 at no cost: reading arms, statistics, the choice
+of candidate genes, their values, and the result table. A tenth of the cells are control cells, 5% of the
+values are not 0. Peak memory is that beyond the input.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from cdn_sc import predictors, settings, tl
+from cdn_sc.predictors import Prediction
+from common import machine, markdown, peak_memory, reset_peak_memory
+
+
+class NoNetwork:
+    """Takes the place of a model."""
+
+    name, version, sha256 = "none", "", ""
+    uses_graphs = takes_kind = False
+    min_genes, max_genes, max_subsets = 1, None, None
+
+    def predict(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
+        """Score every gene 0."""
+        return Prediction(np.zeros(control.shape[1], dtype=np.float32))
+
+
+def simulate(n_cells: int, n_groups: int, n_genes: int, density: float) -> ad.AnnData:
+    """Sparse cells of no structure: the time depends on their numbers alone."""
+    rng = np.random.default_rng(0)
+    per_cell = rng.binomial(n_genes, density, n_cells)
+    indptr = np.concatenate([[0], np.cumsum(per_cell)])
+    indices = np.empty(indptr[-1], dtype=np.int32)
+    values = np.empty(indptr[-1], dtype=np.float32)
+    for cell in range(n_cells):
+        part = slice(indptr[cell], indptr[cell + 1])
+        start = rng.integers(n_genes)
+        # evenly spread and distinct, with a stride that does not divide the number of genes
+        indices[part] = np.sort((start + 7 * np.arange(per_cell[cell])) % n_genes)
+        values[part] = 0.5 + rng.random(per_cell[cell], dtype=np.float32)
+    group = np.where(rng.random(n_cells) < 0.1, -1, rng.integers(0, n_groups, n_cells))
+    labels = np.array([*(f"group_{i:05d}" for i in range(n_groups)), "control"])
+    adata = ad.AnnData(sparse.csr_matrix((values, indices, indptr), shape=(n_cells, n_genes)))
+    adata.obs["perturbation"] = pd.Categorical.from_codes(
+        np.where(group < 0, n_groups, group), pd.Index(labels)
+    )
+    return adata
+
+
+def measure(n_cells: int, n_groups: int, n_genes: int, density: float, genes: str) -> dict[str, object]:
+    """One row of the table."""
+    adata = simulate(n_cells, n_groups, n_genes, density)
+    reset_peak_memory()
+    before, started = peak_memory(), perf_counter()
+    tl.predict_targets(adata, "perturbation", "control", genes=genes, min_cells=2, progress=False)
+    seconds = perf_counter() - started
+    return {
+        "cells": n_cells,
+        "groups": n_groups,
+        "candidates": genes,
+        "seconds": seconds,
+        "ms a group": 1e3 * seconds / n_groups,
+        "input GB": adata.X.data.nbytes / 1e9 + adata.X.indices.nbytes / 1e9,
+        "peak GB beyond it": (peak_memory() - before) / 1024,
+        "rows of the result": len(adata.uns["cdn_targets"]["table"]),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--groups", type=int, nargs="+", default=[20, 200, 2000])
+    parser.add_argument("--genes", type=int, default=5000)
+    parser.add_argument("--density", type=float, default=0.05)
+    parser.add_argument("--candidates", nargs="+", default=["per_group", "shared"])
+    parser.add_argument("--output", type=Path, help="folder for scaling.csv and scaling.md")
+    options = parser.parse_args(arguments)
+    settings.verbosity = "error"
+    load = predictors.load_predictor
+    predictors.load_predictor = lambda *_, **__: NoNetwork()  # type: ignore[assignment,return-value]
+    try:
+        rows = [
+            measure(cells, groups, options.genes, options.density, genes)
+            for cells in options.cells
+            for groups in options.groups
+            if cells >= 20 * groups
+            for genes in options.candidates
+        ]
+    finally:
+        predictors.load_predictor = load
+    table = pd.DataFrame(rows)
+    text = (
+        markdown(table) + f"\n{options.genes:,} genes, {options.density:.0%} of values not 0. {machine()}.\n"
+    )
+    print(text)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        table.to_csv(options.output / "scaling.csv", index=False, float_format="%.5g")
+        (options.output / "scaling.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
