@@ -171,3 +171,31 @@ def test_unknown_names_are_refused():
         draw_intervention("knockout", [1], rng)
     with pytest.raises(ValueError, match="settings of 10 and of 20 genes"):
         next(scm240(genes=15))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"n_genes": 3, "n_targets": (3, 3)},
+            "3 regimes need as many different sets of targets, .* there are 1",
+        ),
+        ({"n_cells": 5}, "n_cells is 5; 7 regimes need at least 2 cells each"),
+        ({"n_targets": (0, 1)}, r"n_targets is \(0, 1\); .* from 1 up"),
+    ],
+)
+def test_data_sets_that_cannot_be(arguments, message):
+    options = {"n_genes": 6, "n_edges": 6, "mechanism": "linear", "intervention": "soft_shift", "n_cells": 60}
+    with pytest.raises(ValueError, match=message):
+        next(scm_dataset(**(options | arguments), rng=np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"n_genes": (1, 1)}, {"n_control": (1, 5)}, {"n_targets": (0, 0)}, {"edges_per_gene": (-1.0, 1.0)},
+     {"n_perturbed": (9, 5)}],
+)  # fmt: skip
+def test_pairs_that_cannot_be(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"{name} is .*smallest and largest value are needed"):
+        scm_pair(np.random.default_rng(0), **arguments)

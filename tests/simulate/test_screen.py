@@ -174,12 +174,47 @@ def test_file_keeps_everything(tmp_path):
         ({"n_control": 1}, "n_control is 1"),
         ({"n_perturbed": 1}, "n_perturbed is .*at least 2 cells"),
         ({"n_perturbed": (30, 20)}, r"n_perturbed is \(30, 20\).*smaller number first"),
+        ({"n_perturbed": 20.5}, "whole numbers of at least 2 cells"),
         ({"penetrance": 1.5}, "penetrance is 1.5"),
+        ({"dropout": -0.1}, "dropout is -0.1"),
+        ({"strength": -1.0}, "strength is -1.0"),
+        ({"strength": float("nan")}, "strength is nan"),
+        ({"n_groups": -1}, "n_groups is -1"),
+        ({"n_groups": {"knockdown": -2}}, "cannot be negative"),
+        ({"n_inactive": -1}, "n_inactive -1"),
+        ({"n_targets": (0,)}, r"n_targets is \(0,\)"),
+        ({"seed": None}, "seed is None"),
+        ({"seed": -3}, "seed is -3"),
     ],
 )
 def test_unusable_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         screen(**({"n_genes": 24, "n_groups": 2, "n_control": 5, "n_perturbed": 5} | arguments))
+
+
+def test_dropout_takes_counts_away():
+    whole, thinned = (screen(24, 2, n_control=300, n_perturbed=20, dropout=share) for share in (0.0, 0.4))
+    before, after = whole.X.toarray(), thinned.X.toarray()
+    seen = before > 0
+    assert np.all((after == before) | (after == 0))
+    assert np.mean(after[seen] == 0) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_network_without_edges_can_be_written(tmp_path):
+    adata = screen(24, 1, n_control=5, n_perturbed=5, strength=0.0)
+    assert np.all(adata.uns["network"]["weight"] == 0)
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+
+
+def test_targets_are_measured_and_new_as_long_as_there_are_genes():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        for pair in screen_pairs(
+            rng, n_genes=4, n_groups=4, n_control=5, n_perturbed=(5, 5), hidden_share=0.5
+        ):
+            assert pair.targets.max() < 4
+    groups = screen(24, {"knockdown": 22}, n_control=5, n_perturbed=5).uns["targets"].values()
+    assert len({gene for targets in groups for gene in targets}) == 22
 
 
 def test_import_is_light():
@@ -263,3 +298,11 @@ def test_unusable_pairs():
         pairs_of(n_perturbed=(1, 5))
     with pytest.raises(ValueError, match="at least 5 genes"):
         pairs_of(n_genes=3, hidden_share=0.0)
+    with pytest.raises(ValueError, match=r"kinds is \[\]"):
+        pairs_of(kinds={})
+    with pytest.raises(ValueError, match="penetrance is 2"):
+        pairs_of(penetrance=2)
+    with pytest.raises(ValueError, match=r"hidden_share is -0\.5"):
+        pairs_of(hidden_share=-0.5)
+    with pytest.raises(ValueError, match="groups of up to 3 targets need as many genes, but n_genes is 2"):
+        pairs_of(n_genes=2)

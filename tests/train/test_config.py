@@ -57,6 +57,13 @@ def test_missing_file_lists_what_ships():
         read_config("gene-transformr")
 
 
+def test_binary_file_is_named(tmp_path):
+    path = tmp_path / "weights.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"weights.toml' is no text file"):
+        read_config(path)
+
+
 def test_broken_file(tmp_path):
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(ValueError, match=r"broken\.toml' is no TOML file"):
@@ -74,7 +81,15 @@ def test_broken_file(tmp_path):
         ({"kind_told": 1.5}, "kind_told = 1.5 .* expected a number between 0 and 1"),
         ({"own_evidence": -0.1}, "own_evidence = -0.1 .* expected a number between 0 and 1"),
         ({"network": CDN, "own_evidence": 0.1}, "own_evidence is for the architecture 'gene_transformer'"),
-        ({"seed": 1.5}, "seed = 1.5 .* expected int"),
+        ({"seed": 1.5}, "seed = 1.5 .* expected an integer of at least 0"),
+        ({"seed": -1}, "seed = -1 .* at least 0"),
+        ({"clip": -1.0}, r"clip = -1.0 .* a number above 0"),
+        ({"clip": 0}, "clip = 0 .* a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay = -1.0 .* at least 0"),
+        ({"graph_weight": float("inf")}, "graph_weight = inf"),
+        ({"warmup_steps": -5}, "warmup_steps = -5"),
+        ({"average_decay": 2.0}, "average_decay = 2.0 .* between 0 and 1"),
+        ({"n_subsets": [-5, -1]}, r"n_subsets = \[-5, -1\] .* at least 2"),
         ({"name": 3}, "name = 3 .* expected str"),
         ({"name": "a/b"}, "name = 'a/b' .* letters, digits"),
         ({"name": ".."}, r"name = '\.\.' "),
@@ -88,7 +103,7 @@ def test_broken_file(tmp_path):
         ({"sources": ["scm"]}, "expected a list of tables"),
         ({"sources": []}, "needs a source of positive weight"),
         ({"sources": [{"type": "scm", "weight": 0}]}, "needs a source of positive weight"),
-        ({"sources": [{"type": "scm", "weight": -1}]}, "cannot be negative"),
+        ({"sources": [{"type": "scm", "weight": -1}]}, "a number of at least 0"),
         ({"sources": [{"weight": 1}]}, "lacks 'type'"),
         ({"sources": [{"type": "scm", "genes": [5, 9]}]}, r"unknown field\(s\) \['genes'\]"),
         ({"sources": [{"type": "scm", "weight": "a"}]}, "needs a number as weight"),
@@ -119,6 +134,7 @@ def test_refused(changes, message):
         ("scm", "gene_choices", [], "a list of integers"),
         ("scm", "edges_per_gene", [2.0, 1.0], "a range of two numbers, the smaller one first"),
         ("scm", "mechanisms", "linear", "a list of names"),
+        ("scm", "mechanisms", ["quadratic"], "a list of names among linear"),
         ("scm", "n_targets", [0, 1], "at least 1"),
         ("screen", "genes", [600, 24], "the smaller one first"),
         ("screen", "control_cells", 50, "a range of two integers"),
@@ -127,6 +143,8 @@ def test_refused(changes, message):
         ("screen", "values", 1e5, "an integer"),
         ("screen", "kinds", ["knockdown"], "a table of kinds"),
         ("screen", "kinds", {"knockdown": 0}, "a table of kinds"),
+        ("screen", "kinds", {"drug": 1.0}, "a table of kinds, among knockdown"),
+        ("screen", "genes", [2, 3], "at least 5"),
         ("screen", "n_targets", [-1.0, 2.0], "a list of relative frequencies"),
         ("screen", "strength", float("nan"), "a number of at least 0"),
     ],

@@ -1,6 +1,9 @@
 """Training runs of a few steps: exact resume, log, export, refusals."""
 
+import hashlib
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +94,8 @@ def test_export(finished):
     assert training["pairs"] == checkpoint(folder)["pairs"]
     assert training["validation_map"] == checkpoint(folder)["last_map"]
     assert "tiny" in training["configuration"]
+    assert re.search(r"^cpu, \d+ thread\(s\), 0 worker\(s\); .+ cores; PyTorch \d", training["hardware"])
+    assert training["initial_weights_sha256"] == ""
     found = objective.average_precisions(network, validation_pairs(config)).mean()
     assert found == pytest.approx(training["validation_map"], abs=1e-6)
 
@@ -238,6 +243,27 @@ def test_initial_weights(finished, tmp_path):
     config, _, path = finished
     frozen = replace(config, steps=1, initial_weights=str(path), learning_rate=0.0)
     started = models.load(run(frozen, tmp_path)).state_dict()
+    for name, value in models.load(path).state_dict().items():
+        torch.testing.assert_close(started[name], value)
+
+
+def test_initial_weights_are_told_by_their_sha256(finished, tmp_path):
+    config, _, path = finished
+    started = models.load(run(replace(config, steps=1, initial_weights=str(path)), tmp_path))
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert started.card["training"]["initial_weights_sha256"] == expected
+
+
+def test_initial_weights_of_a_shipped_configuration_lie_beside_the_run(finished, tmp_path, monkeypatch):
+    config, _, path = finished
+    monkeypatch.setattr(loop, "shipped_configs", lambda: ["first-half"])
+    going_on = replace(config, steps=1, initial_weights="first-half", learning_rate=0.0)
+    with pytest.raises(ValueError, match=r"goes on from 'first-half': train that one first, .*first-half'"):
+        run(going_on, tmp_path / "second")
+    folder = tmp_path / "first-half"
+    folder.mkdir()
+    shutil.copy(path, folder / "first-half.safetensors")
+    started = models.load(run(going_on, tmp_path / "second")).state_dict()
     for name, value in models.load(path).state_dict().items():
         torch.testing.assert_close(started[name], value)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import comb
 
 import numpy as np
 
@@ -72,7 +73,21 @@ def scm_dataset(
     Yields
     ------
     One pair a regime; all share the control cells and the graph.
+
+    Raises
+    ------
+    ValueError
+        If a regime would have fewer than 2 cells, or there are fewer different sets of targets than regimes.
     """
+    _check_range("n_targets", n_targets, 1)
+    sets = sum(comb(n_genes, k) for k in range(n_targets[0], n_targets[1] + 1))
+    if sets < n_genes:
+        raise ValueError(
+            f"{n_genes} regimes need as many different sets of targets, but with n_targets={n_targets} there "
+            f"are {sets}"
+        )
+    if n_cells < 2 * (n_genes + 1):
+        raise ValueError(f"n_cells is {n_cells}; {n_genes + 1} regimes need at least 2 cells each")
     model = structural_model(n_genes, n_edges, mechanism, rng, parameters)
     # the first regimes take one cell more where the total does not divide
     sizes = [len(share) for share in np.array_split(np.arange(n_cells), n_genes + 1)]
@@ -117,6 +132,13 @@ def seeded_rng(space: str, *key: int | str) -> np.random.Generator:
         raise ValueError(f"the name of a seed space has 1 to 16 bytes, not {space!r}")
     words = tuple(_as_integer(part) for part in key)
     return np.random.default_rng(np.random.SeedSequence(_as_integer(space), spawn_key=words))
+
+
+def _check_range(name: str, limits: Sequence[float], least: int) -> None:
+    if len(limits) != 2 or not least <= limits[0] <= limits[1]:
+        raise ValueError(
+            f"{name} is {limits}; smallest and largest value are needed, in this order, from {least} up"
+        )
 
 
 def _as_integer(part: int | str) -> int:
@@ -217,7 +239,20 @@ def scm_pair(
     Returns
     -------
     The pair; `attributes` holds mechanism, intervention, genes and edges.
+
+    Raises
+    ------
+    ValueError
+        If a range is no range, or starts too low: genes and cells at 2, targets at 1, edges at 0.
     """
+    for name, limits, least in (
+        ("n_genes", n_genes, 2),
+        ("n_control", n_control, 2),
+        ("n_perturbed", n_perturbed, 2),
+        ("n_targets", n_targets, 1),
+        ("edges_per_gene", edges_per_gene, 0),
+    ):
+        _check_range(name, limits, least)
     size = _log_uniform(rng, n_genes)
     n_edges = size * rng.uniform(*edges_per_gene)
     mechanism = mechanisms[int(rng.integers(len(mechanisms)))]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # A gene that is hardly ever seen cannot be told apart by anything; where the evidence is the gene's
 # correlation with what it regulates, it must be seen more often than where its own counts change.
 MIN_TARGET_MEAN = {"knockdown": 0.03, "activation": 0.03, "knockout": 0.15, "activity": 0.15}
+# twice what training draws at most: beyond, log rates only pile up at their limits
+MAX_STRENGTH = 2.0
 N_TARGETS_WEIGHTS = (0.75, 0.15, 0.10)
 
 
@@ -75,11 +77,19 @@ def screen_pairs(
     Raises
     ------
     ValueError
-        If a kind is unknown or a size is too small.
+        If a kind is unknown, a size is too small, or a share, strength or frequency cannot be one.
     """
     kinds = dict.fromkeys(KINDS, 1.0) if kinds is None else kinds
     check_kinds(kinds)
+    _check_frequencies("kinds", list(kinds.values()))
+    _check_frequencies("n_targets", n_targets)
     _check_cells(n_control, n_perturbed)
+    _check_shares(hidden_share=hidden_share, penetrance=penetrance)
+    _check_strength(strength)
+    if len(n_targets) > n_genes:
+        raise ValueError(
+            f"groups of up to {len(n_targets)} targets need as many genes, but n_genes is {n_genes}"
+        )
     share = float(rng.uniform(0.0, 0.5)) if hidden_share is None else hidden_share
     n_measured = round(n_genes * max(measured_per_gene, 1.0))
     network = draw_network(n_measured + round(share * n_measured), rng, strength=strength)
@@ -173,7 +183,7 @@ def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.nd
     """Genes seen often enough to be found; always at least the five highest of those allowed."""
     eligible = among & (network.baseline > np.log(MIN_TARGET_MEAN[kind]))
     eligible[np.argsort(np.where(among, -network.baseline, np.inf))[:5]] = True
-    return eligible
+    return eligible & among
 
 
 def screen(
@@ -186,6 +196,7 @@ def screen(
     strength: float | None = None,
     penetrance: float | None = None,
     n_inactive: int = 0,
+    dropout: float = 0.0,
     seed: int = 0,
 ) -> AnnData:
     """Simulate a single-cell perturbation screen with known targets.
@@ -213,6 +224,8 @@ def screen(
         Share of a group's cells that respond; drawn from [0.6, 1] per group when None.
     n_inactive
         Further groups whose guide does nothing (``kind`` "inactive", no target).
+    dropout
+        Share of the counts that are set to 0 at random, beyond what depth and noise leave out.
     seed
         The same seed gives the same screen.
 
@@ -233,7 +246,7 @@ def screen(
     Raises
     ------
     ValueError
-        If a kind is unknown, a size is too small, or `penetrance` is no share.
+        If a kind is unknown, a size is too small, a share or `strength` cannot be one, or `seed` is no seed.
     """
     if n_genes < 24:
         raise ValueError(f"n_genes is {n_genes}; a screen needs at least 24 genes")
@@ -242,12 +255,20 @@ def screen(
     else:
         plan = [KINDS[i % len(KINDS)] for i in range(n_groups)]
     check_kinds(n_groups if isinstance(n_groups, Mapping) else plan)
+    numbers = list(n_groups.values()) if isinstance(n_groups, Mapping) else [n_groups]
+    if min([*numbers, n_inactive]) < 0:
+        raise ValueError(
+            f"n_groups is {n_groups} and n_inactive {n_inactive}; numbers of groups cannot be negative"
+        )
     cell_range = n_perturbed if isinstance(n_perturbed, Sequence) else (n_perturbed, n_perturbed)
     _check_cells(n_control, cell_range)
-    if penetrance is not None and not 0 <= penetrance <= 1:
-        raise ValueError(f"penetrance is {penetrance}; it is a share of cells, from 0 to 1")
+    _check_shares(penetrance=penetrance, dropout=dropout)
+    _check_strength(strength)
+    _check_frequencies("n_targets", n_targets)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; a whole number of at least 0 is needed")
 
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
+    rng = np.random.default_rng(np.random.SeedSequence([int(seed), *b"screen"]))
     network = draw_network(n_genes, rng, strength=strength)
     perturbations, used = [], np.zeros(n_genes, dtype=bool)
     for kind in plan:
@@ -262,16 +283,39 @@ def screen(
         cells = int(rng.integers(cell_range[0], cell_range[1] + 1))
         perturbations.append(Perturbation("inactive", nothing.astype(int), nothing, nothing, 0.0, cells))
     simulated = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
+    if dropout > 0:
+        simulated.counts[rng.random(simulated.counts.shape) < dropout] = 0.0
     return _to_anndata(simulated, network, perturbations)
+
+
+def _check_shares(**shares: float | None) -> None:
+    for name, value in shares.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it is a share, from 0 to 1")
+
+
+def _check_strength(strength: float | None) -> None:
+    if strength is not None and not 0 <= strength <= MAX_STRENGTH:
+        raise ValueError(
+            f"strength is {strength}; the mean weight of an edge lies between 0 and {MAX_STRENGTH:g} "
+            "natural-log units"
+        )
+
+
+def _check_frequencies(name: str, values: Sequence[float]) -> None:
+    weights = np.asarray(values, dtype=float)
+    if weights.ndim != 1 or not weights.size or not np.all(weights >= 0) or not weights.sum() > 0:
+        raise ValueError(f"{name} is {values}; frequencies of at least 0 are needed, not all of them 0")
 
 
 def _check_cells(n_control: int, n_perturbed: tuple[int, int]) -> None:
     if n_control < 2:
         raise ValueError(f"n_control is {n_control}; at least 2 control cells are needed")
     low, high = n_perturbed
-    if not 2 <= low <= high:
+    if not 2 <= low <= high or low != int(low) or high != int(high):
         raise ValueError(
-            f"n_perturbed is {n_perturbed}; at least 2 cells a group are needed, and the smaller number first"
+            f"n_perturbed is {n_perturbed}; whole numbers of at least 2 cells a group are needed, and the "
+            "smaller number first"
         )
 
 
@@ -320,7 +364,7 @@ def _to_anndata(
             "network": {
                 "regulator": genes[network.regulators[columns]],
                 "gene": genes[rows],
-                "weight": network.weights[rows, columns],
+                "weight": network.weights.toarray()[rows, columns],
             },
         },
     )

@@ -75,9 +75,9 @@ def predict_targets(
         categories without cells are left out.
     control
         Label of the control cells, or a list of labels, in that column. All other labels are
-        groups; a label such as `A+B` is one group. Of more than 20,000 control cells, which is what models
-        were trained with at most, the model sees a random 20,000; the choice of candidate genes, fold
-        changes and t statistics come from all.
+        groups; a label such as `A+B` is one group. Of more than 20,000 control cells, more than any bundled
+        model has met in training, the model sees a random 20,000 (by `rng`); the choice of candidate genes,
+        fold changes and t statistics come from all.
     groups
         Labels of the groups to score, or `all`.
     model
@@ -101,7 +101,8 @@ def predict_targets(
         Whose candidates they are. `per_group`: every group has its own, as published. `shared`: all groups
         have the same, those with the largest absolute Welch t in any of the groups (or `mask_var`), so that
         what is computed from the control cells alone is computed once: faster in screens of many groups. A
-        group's scores then depend on which other groups are scored with it.
+        group's scores then depend on which other groups are scored with it; a candidate that varies in
+        neither of its arms is among the model's inputs, but has no row in the result.
     n_subsets
         How many subsets of 5 genes a local graph is made of, per set of cells, for models that use
         graphs.

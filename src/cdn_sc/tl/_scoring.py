@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cdn_sc.predictors import Prediction, Predictor
 
 
-# Models were trained with up to so many control cells, and gain nothing from more.
+# More control cells than any bundled model has met in training would only cost time and memory.
 MOST_CONTROL_CELLS = 20_000
 
 

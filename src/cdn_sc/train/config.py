@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ AT_LEAST_ONE = (
     "steps", "genes_per_batch", "max_pairs_per_batch", "validate_every", "checkpoint_every",
     "validation_pairs",
 )  # fmt: skip
-SHARES = ("kind_told", "own_evidence")
+SHARES = ("kind_told", "own_evidence", "average_decay")
+NOT_NEGATIVE = ("seed", "warmup_steps", "learning_rate", "weight_decay", "graph_weight")
+POSITIVE = ("clip",)
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class SourceConfig:
         if self.type not in SOURCE_OPTIONS:
             raise ValueError(f"unknown type of source {self.type!r}; known: {', '.join(SOURCE_OPTIONS)}")
         check_options(self.type, self.options)
-        if self.weight < 0:
-            raise ValueError(f"the weight of a source {self.type!r} is {self.weight}; it cannot be negative")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"the weight of a source {self.type!r} is {self.weight}; a number of at least 0 is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class TrainConfig:
         Range of the number of gene subsets for both arms together, the end not included (published
         architecture); each arm gets half, rounded down.
     initial_weights
-        Weights file to start from; empty for random weights.
+        Weights to start from: the name of a model, a path, or the name of a shipped configuration that was
+        trained into a folder of its name beside this run's; empty for random weights.
     validate_every, checkpoint_every
         In steps.
     validation_pairs
@@ -141,7 +147,10 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     path = Path(source)
     shipped = CONFIG_DIRECTORY / f"{source}.toml"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the configuration {str(source)!r} is no text file: {error}") from error
     elif shipped.is_file():
         text = shipped.read_text(encoding="utf-8")
     else:
@@ -199,7 +208,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         expected = "str of letters, digits, '.', '_' and '-', a letter or digit first: it names a file"
         fits = type(value) is str and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
     elif name == "n_subsets":
-        expected, fits = "two integers, the smaller one first", _two_integers(value)
+        expected, fits = "two integers of at least 2, the smaller one first", _two_integers(value)
         value = tuple(value) if fits else value
     elif name in AT_LEAST_ONE:
         expected, fits = "an integer of at least 1", type(value) is int and value >= 1
@@ -208,7 +217,13 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         value = float(value) if fits else value
     elif isinstance(default, float):
         expected, fits = "a number", type(value) in (int, float)
+        if name in POSITIVE:
+            expected, fits = "a number above 0", fits and 0 < value < math.inf
+        elif name in NOT_NEGATIVE:
+            expected, fits = "a number of at least 0", fits and 0 <= value < math.inf
         value = float(value) if fits else value
+    elif name in NOT_NEGATIVE:
+        expected, fits = "an integer of at least 0", type(value) is int and value >= 0
     else:
         kind = str if default is MISSING else type(default)
         expected, fits = kind.__name__, type(value) is kind
@@ -219,7 +234,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _two_integers(value: Any) -> bool:
     integers = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
-    return integers and value[0] <= value[1]
+    return integers and 2 <= value[0] <= value[1]
 
 
 def _source(value: Mapping[str, Any] | SourceConfig) -> SourceConfig:

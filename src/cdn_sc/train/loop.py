@@ -18,10 +18,11 @@ from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
-from cdn_sc.models import build_network, load, save
+from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
-from cdn_sc.train.config import TrainConfig
+from cdn_sc.train.config import TrainConfig, shipped_configs
 from cdn_sc.train.data import step_rng, validation_pairs
+from cdn_sc.train.hardware import describe_hardware
 from cdn_sc.train.log import LOG, append_row, logged_steps, truncate_log
 from cdn_sc.train.objective import average_precisions, batch_loss
 from cdn_sc.train.prepare import PreparedStep
@@ -73,7 +74,9 @@ def train(
 
     Returns
     -------
-    Path of the weights, ``folder/<name>.safetensors``: the averaged weights at the last step.
+    Path of the weights, ``folder/<name>.safetensors``: the averaged weights at the last step, with a card
+    that holds the configuration, the SHA-256 of the initial weights, steps, pairs, hours (simulation
+    included, validation not) and the hardware.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def train(
         raise ValueError(f"workers = {workers}; a number of processes of at least 0 is needed")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = _TrainingState(config, folder, device)
+    state = _TrainingState(config, folder, device, workers)
     started = time.monotonic()
     steps = tqdm(
         range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name,
@@ -117,8 +120,8 @@ def train(
 class _TrainingState:
     """Network, optimiser, averages and log of one run."""
 
-    def __init__(self, config: TrainConfig, folder: Path, device: str) -> None:
-        self.config, self.folder, self.device = config, folder, device
+    def __init__(self, config: TrainConfig, folder: Path, device: str, workers: int) -> None:
+        self.config, self.folder, self.device, self.workers = config, folder, device, workers
         self.step = 0
         self.pairs = 0
         self.seconds = 0.0
@@ -132,6 +135,7 @@ class _TrainingState:
             raise ValueError(
                 f"the network is a {architecture!r}; one that predicts targets is needed: {TRAINABLE}"
             )
+        self.initial_sha256 = ""
         if config.initial_weights:
             self._start_from(config.initial_weights)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -142,7 +146,9 @@ class _TrainingState:
 
     def _start_from(self, initial_weights: str) -> None:
         """Take over what another network has of the same names and shapes, such as the encoder alone."""
-        start = load(initial_weights, device=self.device).state_dict()
+        loaded = self._load_start(initial_weights)
+        self.initial_sha256 = loaded.card.get("sha256", "")
+        start = loaded.state_dict()
         own = self.network.state_dict()
         taken = {
             name: value for name, value in start.items() if name in own and value.shape == own[name].shape
@@ -153,6 +159,18 @@ class _TrainingState:
             )
         self.network.load_state_dict(taken, strict=False)
         logger.info("initial weights: %d of %d tensors taken over", len(taken), len(own))
+
+    def _load_start(self, initial_weights: str) -> Any:
+        """The model of a name or path, or what the shipped configuration of this name was trained to."""
+        if initial_weights in shipped_configs() and initial_weights not in set(available()["name"]):
+            path = self.folder.parent / initial_weights / f"{initial_weights}.safetensors"
+            if not path.is_file():
+                raise ValueError(
+                    f"this configuration goes on from {initial_weights!r}: train that one first, into the "
+                    f"folder {str(path.parent)!r}"
+                )
+            return load(path, device=self.device)
+        return load(initial_weights, device=self.device)
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -265,10 +283,11 @@ class _TrainingState:
         path = self.folder / f"{self.config.name}.safetensors"
         training = {
             "configuration": _json(self.config),
+            "initial_weights_sha256": self.initial_sha256,
             "steps": self.step,
             "pairs": self.pairs,
             "hours": round(self.seconds / 3600, 3),
-            "hardware": f"{self.device}, {torch.get_num_threads()} thread(s)",
+            "hardware": describe_hardware(self.device, self.workers),
             "validation_map": None if np.isnan(self.last_map) else self.last_map,
         }
         card = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from cdn_sc.simulate.perturbation import KINDS
+from cdn_sc.simulate.scm import INTERVENTIONS, MECHANISMS
 
 Check = tuple[str, Callable[[Any], bool]]
 
@@ -39,7 +42,10 @@ def _frequencies(value: Any) -> bool:
     return _is_list(value, _is_number) and 0 < sum(value) < float("inf")
 
 
-_NAMES: Check = ("a list of names", lambda value: _is_list(value, lambda v: isinstance(v, str)))
+def _names(known: Sequence[str]) -> Check:
+    return f"a list of names among {', '.join(known)}", lambda value: _is_list(value, lambda v: v in known)
+
+
 _FREQUENCIES: Check = ("a list of relative frequencies", _frequencies)
 
 _CHECKS: dict[str, dict[str, Check]] = {
@@ -50,26 +56,28 @@ _CHECKS: dict[str, dict[str, Check]] = {
             lambda value: _is_list(value, lambda v: _is_integer(v, 2)),
         ),
         "edges_per_gene": ("a range of two numbers, the smaller one first and at least 0", _number_range),
-        "mechanisms": _NAMES,
-        "interventions": _NAMES,
+        "mechanisms": _names(MECHANISMS),
+        "interventions": _names(INTERVENTIONS),
         "n_control": _integer_range(2),
         "n_perturbed": _integer_range(2),
         "n_targets": _integer_range(1),
     },
     "screen": {
-        "genes": _integer_range(2),
+        "genes": _integer_range(5),
         "selected": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
         "groups": _integer(1),
         "control_cells": _integer_range(2),
         "values": _integer(1),
         "n_perturbed": _integer_range(2),
         "kinds": (
-            "a table of kinds and their relative frequencies",
-            lambda value: isinstance(value, Mapping) and _frequencies(list(value.values())),
+            f"a table of kinds, among {', '.join(KINDS)}, and their relative frequencies",
+            lambda value: (
+                isinstance(value, Mapping) and set(value) <= set(KINDS) and _frequencies(list(value.values()))
+            ),
         ),
         "n_targets": _FREQUENCIES,
         "strength": ("a number of at least 0", _is_number),
-        "hidden_share": ("a number of at least 0", _is_number),
+        "hidden_share": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
     },
 }
 
