@@ -64,10 +64,10 @@ def test_run_with_workers_is_the_same(tmp_path, monkeypatch):
 
 
 def test_error_in_a_worker_is_raised_and_ends_it():
-    # an impossible frequency of kinds, which only the simulator notices
-    source = SCREEN | {"options": SCREEN["options"] | {"kinds": {"flattery": 1.0}}}
+    # more targets than genes, which only the simulator notices
+    source = SCREEN | {"options": SCREEN["options"] | {"n_targets": [1.0] * 30}}
     config = tiny_config(sources=[source])
-    with pytest.raises(ValueError, match="flattery"):
+    with pytest.raises(ValueError, match="groups of up to 30 targets need as many genes"):
         next(prepared_steps(config, network_sizes(config), 0, 1))
     assert not workers_left()
 

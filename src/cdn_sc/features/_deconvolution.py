@@ -15,7 +15,7 @@ THRESHOLD = 2.0
 N_PROGRAMMES = 5
 N_ITERATIONS = 30
 # penalties of the deconvolution, in standard errors of a gene's change
-OWN_PENALTY, EFFECT_PENALTY = 4.0, 1.5
+OWN_PENALTY, EFFECT_PENALTY = 8.0, 0.7
 
 
 def deconvolution_features(comparison: Comparison, change: np.ndarray) -> dict[str, np.ndarray]:
