@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # A gene that is hardly ever seen cannot be told apart by anything; where the evidence is the gene's
 # correlation with what it regulates, it must be seen more often than where its own counts change.
 MIN_TARGET_MEAN = {"knockdown": 0.03, "activation": 0.03, "knockout": 0.15, "activity": 0.15}
-# twice what training draws at most: beyond, log rates only pile up at their limits
+# more than twice what training draws at most (0.9): beyond, log rates only pile up at their limits
 MAX_STRENGTH = 2.0
 N_TARGETS_WEIGHTS = (0.75, 0.15, 0.10)
 
