@@ -27,7 +27,7 @@ class NoNetwork:
     """Takes the place of a model."""
 
     name, version, sha256 = "none", "", ""
-    uses_graphs = takes_kind = False
+    uses_graphs = takes_kind = uses_correlations = False
     min_genes, max_genes, max_subsets = 1, None, None
 
     def predict(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:

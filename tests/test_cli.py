@@ -29,6 +29,7 @@ def stand_in(monkeypatch):
         max_subsets=None,
         uses_graphs=False,
         takes_kind=True,
+        uses_correlations=False,
         predict=predict,
     )
     monkeypatch.setattr(predictors, "load_predictor", lambda model="default", device="auto": fake)

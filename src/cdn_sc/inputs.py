@@ -67,11 +67,19 @@ def make_batch(
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
-def control_summary(control: np.ndarray) -> ControlSummary:
-    """What the gene transformer needs of the control cells, shared by all groups compared with them."""
+def control_summary(control: np.ndarray, deviations: np.ndarray | None = None) -> ControlSummary:
+    """What the gene transformer needs of the control cells, shared by all groups compared with them.
+
+    Parameters
+    ----------
+    control
+        Control cells x genes, float32.
+    deviations
+        Cells of other conditions less their condition's mean, cells x genes, that sharpen the correlations.
+    """
     from cdn_sc.features import summarize_control
 
-    return summarize_control(control)
+    return summarize_control(control, deviations)
 
 
 def _gene_batch(

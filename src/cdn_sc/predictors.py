@@ -118,6 +118,11 @@ class Predictor:
         return bool(getattr(self.network.config, "own_only", False))
 
     @property
+    def uses_correlations(self) -> bool:
+        """Whether the network reads correlations, which cells of other conditions sharpen."""
+        return self.network.config.architecture == "gene_transformer"
+
+    @property
     def takes_kind(self) -> bool:
         """Whether the network can be told the kind of perturbation."""
         return self.network.config.architecture == "gene_transformer"
@@ -133,6 +138,7 @@ class Predictor:
         estimator: str = "fci",
         test: str = "fisherz",
         control_seed: int | None = None,
+        deviations: np.ndarray | None = None,
     ) -> Prediction:
         """Score the genes of one comparison; several threads may do so at once.
 
@@ -153,6 +159,11 @@ class Predictor:
             Seed of the control arm's subsets and identities, in place of `rng` (published architecture): what
             the network makes of the control arm is then kept, and predictions with the same control array and
             seed share it. None draws them anew from `rng`.
+        deviations
+            Cells of other conditions of the screen, each less its condition's mean, cells x genes, float32:
+            they sharpen the control correlations that the gene transformer reads. The published architecture
+            ignores them. The very same array must come with the same control array for what was computed to
+            be kept.
 
         Raises
         ------
@@ -174,7 +185,7 @@ class Predictor:
             raise InputError(
                 f"n_subsets={n_subsets}, but the model {self.name} takes {self.max_subsets} at most."
             )
-        kept = self._keep(control)
+        kept = self._keep(control, None if self.uses_graphs else deviations)
         if self.uses_graphs:
             graphs = {"n_subsets": n_subsets, "estimator": estimator, "test": test}
             logits = self._logits_of_graphs(kept, perturbed, rng, control_seed, graphs)
@@ -251,13 +262,14 @@ class Predictor:
         with torch.inference_mode():
             return _ArmCode(self.network.encode_arm(arm), arm.mean_variance)
 
-    def _keep(self, control: np.ndarray) -> _KeptControl:
+    def _keep(self, control: np.ndarray, deviations: np.ndarray | None) -> _KeptControl:
         # read and replaced as one object, so that no thread sees a summary beside another's array
         kept = self._kept
         checksum = _checksum(control)
-        if kept is None or kept.control is not control or kept.checksum != checksum:
-            summary = sort_arm(control) if self.uses_graphs else control_summary(control)
-            kept = self._kept = _KeptControl(control, checksum, summary)
+        same = kept is not None and kept.control is control and kept.deviations is deviations
+        if kept is None or not same or kept.checksum != checksum:
+            summary = sort_arm(control) if self.uses_graphs else control_summary(control, deviations)
+            kept = self._kept = _KeptControl(control, checksum, summary, deviations)
         return kept
 
 
@@ -281,6 +293,7 @@ class _KeptControl:
     control: np.ndarray
     checksum: int
     summary: ControlValues
+    deviations: np.ndarray | None = None
     codes: dict[tuple[Any, ...], _ArmCode] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 

@@ -26,6 +26,7 @@ class FakePredictor:
 
     name, version, sha256 = "fake", "1.2", "ab" * 32
     uses_graphs = takes_kind = True
+    uses_correlations = False
 
     def __init__(self):
         self.min_genes, self.max_genes, self.max_subsets = 1, None, None

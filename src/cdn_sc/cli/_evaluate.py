@@ -69,6 +69,10 @@ def evaluate(
         str | None, typer.Option(help="[real] Key of uns: label -> measured target gene, empty if none.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="[real] What the perturbations did.")] = None,
+    correlations: Annotated[
+        str | None,
+        typer.Option(help="[screens, screens_large, real] Cells behind correlations: screen or control."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the suite's data and of the evaluation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     n_jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = 1,
@@ -98,6 +102,7 @@ def evaluate(
         "control": control,
         "truth": truth,
         "kind": kind,
+        "correlations": correlations,
     }
     options = {name: value for name, value in given.items() if value is not None}
 

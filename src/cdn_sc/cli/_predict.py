@@ -32,6 +32,9 @@ def predict(
     genes: Annotated[
         str, typer.Option(help="Candidate genes: per_group, or shared by all groups (faster in screens).")
     ] = "per_group",
+    correlations: Annotated[
+        str, typer.Option(help="Cells that tell how genes vary together: screen (all), or control.")
+    ] = "screen",
     min_cells: Annotated[int, typer.Option(help="Cells that a group needs at least.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -66,6 +69,7 @@ def predict(
             layer=None if normalise else layer,
             n_genes=n_genes,
             genes=genes,
+            correlations=correlations,
             min_cells=min_cells,
             device=device,
             n_jobs=n_jobs,

@@ -48,6 +48,11 @@ class Comparison:
         return self.control.n_cells
 
     @property
+    def n_relation_cells(self) -> int:
+        """Number of cells behind the control correlations."""
+        return self.control.n_relation_cells
+
+    @property
     def n_perturbed(self) -> int:
         """Number of perturbed cells, all of them."""
         return self.values.shape[0]

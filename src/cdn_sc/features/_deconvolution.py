@@ -46,7 +46,7 @@ def deconvolution_features(comparison: Comparison, change: np.ndarray) -> dict[s
 def sparse_correlation(comparison: Comparison) -> np.ndarray:
     """Control correlations less the noise to be expected, rows of unit length or 0; zero diagonal."""
     correlation = comparison.control.correlation
-    kept = np.abs(correlation) - np.float32(THRESHOLD / np.sqrt(comparison.n_control))
+    kept = np.abs(correlation) - np.float32(THRESHOLD / np.sqrt(comparison.n_relation_cells))
     weights = np.sign(correlation) * np.maximum(kept, 0.0)
     np.fill_diagonal(weights, 0.0)
     length = np.sqrt(np.einsum("ij,ij->i", weights, weights))

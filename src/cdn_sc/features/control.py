@@ -85,6 +85,8 @@ class ControlSummary:
     ----------
     n_cells
         Number of control cells.
+    n_relation_cells
+        Number of cells behind the correlations: the control cells and those given to sharpen them.
     sorted_values
         Genes x cells, float32, ascending along cells.
     mean, variance, excess_kurtosis, detection
@@ -102,6 +104,7 @@ class ControlSummary:
     """
 
     n_cells: int
+    n_relation_cells: int
     sorted_values: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
@@ -138,24 +141,39 @@ def standardise(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> n
 def correlation_matrix(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Pearson correlation genes x genes in float32; genes that do not vary correlate with nothing."""
     standardised = standardise(values, mean, variance)
-    correlation = standardised.T @ standardised / np.float32(max(values.shape[0] - 1, 1))
+    return _as_correlation(standardised.T @ standardised / np.float32(max(values.shape[0] - 1, 1)))
+
+
+def _as_correlation(correlation: np.ndarray) -> np.ndarray:
     np.clip(correlation, -1.0, 1.0, out=correlation)
     np.fill_diagonal(correlation, 1.0)
     return correlation
 
 
-def summarize_control(values: np.ndarray) -> ControlSummary:
+def _pooled_correlation(standardised: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Correlations within conditions, of control cells and others on the scale of the control cells."""
+    products = standardised.T @ standardised + deviations.T @ deviations
+    length = np.sqrt(np.diag(products))
+    scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+    return _as_correlation(products * scale[:, None] * scale[None, :])
+
+
+def summarize_control(values: np.ndarray, deviations: np.ndarray | None = None) -> ControlSummary:
     """Summarise the control cells: moments, sorted values, correlations and their inverses.
 
     Parameters
     ----------
     values
         Control cells x genes, float32, finite, at least 2 cells.
+    deviations
+        Cells of other conditions, cells x the same genes, float32, each less the mean of its condition: they
+        sharpen the correlations, and nothing else. A gene that is hit in one condition has much the same
+        relations to the others in the rest, and in a screen most cells are not control cells.
 
     Raises
     ------
     ValueError
-        If `values` has not two dimensions, no gene, or fewer than 2 cells.
+        If `values` has not two dimensions, no gene, or fewer than 2 cells, or `deviations` other genes.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
     if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 1:
@@ -163,13 +181,25 @@ def summarize_control(values: np.ndarray) -> ControlSummary:
             f"the control values have shape {values.shape}; cells x genes, at least 2 x 1, is needed"
         )
     mean, variance, kurtosis, detection = moments(values)
-    correlation = correlation_matrix(values, mean, variance)
-    precisions = tuple(shrunken_precision(correlation, values.shape[0], s) for s in SHRINKAGES)
+    standardised, n_relation_cells = standardise(values, mean, variance), values.shape[0]
+    if deviations is None or not len(deviations):
+        correlation = correlation_matrix(values, mean, variance)
+    else:
+        if deviations.ndim != 2 or deviations.shape[1] != values.shape[1]:
+            raise ValueError(
+                f"the deviations have shape {deviations.shape}; cells x {values.shape[1]} genes are needed"
+            )
+        correlation = _pooled_correlation(
+            standardised, standardise(deviations, np.zeros_like(mean), variance)
+        )
+        n_relation_cells += len(deviations)
+    precisions = tuple(shrunken_precision(correlation, n_relation_cells, s) for s in SHRINKAGES)
     partial = precisions[1].partial_correlation()
     strength = np.maximum(np.abs(partial), np.abs(correlation))
     np.fill_diagonal(strength, 0.0)
     return ControlSummary(
         n_cells=values.shape[0],
+        n_relation_cells=n_relation_cells,
         sorted_values=sort_genes(values),
         mean=mean,
         variance=variance,
@@ -179,5 +209,5 @@ def summarize_control(values: np.ndarray) -> ControlSummary:
         precisions=precisions,
         partial=partial,
         strength=strength,
-        local=fit_local_regression(standardise(values, mean, variance), strength),
+        local=fit_local_regression(standardised, strength),
     )

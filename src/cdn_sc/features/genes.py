@@ -107,7 +107,7 @@ def _context_features(comparison: Comparison, change: np.ndarray) -> dict[str, n
     """What is the same for all genes of a comparison."""
     context = {
         "log_control_cells": np.log10(comparison.capped_control) - 3.0,
-        "log_all_control_cells": np.log10(min(comparison.n_control, MAX_RELATION_CELLS)) - 3.0,
+        "log_all_control_cells": np.log10(min(comparison.n_relation_cells, MAX_RELATION_CELLS)) - 3.0,
         "log_perturbed_cells": np.log10(comparison.capped_perturbed) - 2.0,
         "log_genes": np.log10(comparison.n_genes) - 2.0,
         "overall_change": np.log1p(np.mean(change**2)),

@@ -29,7 +29,11 @@ _COLUMNS_OF_ALL_PAIRS = ("pair", "n_candidates", "n_targets", "n_missing", "triv
 
 
 class PairPredictor(Protocol):
-    """What `evaluate` needs of a model: one score a gene, larger is more likely a target."""
+    """What `evaluate` needs of a model: one score a gene, larger is more likely a target.
+
+    One with a true attribute `uses_correlations` is also given ``deviations=pair.deviations`` where the pair
+    has them.
+    """
 
     def predict(
         self, control: np.ndarray, perturbed: np.ndarray, *, rng: np.random.Generator, kind: str | None
@@ -288,9 +292,10 @@ def _score_pair(
     scored: dict[str, tuple[np.ndarray, float]] = {}
     for name, predictor in predictors.items():
         started = perf_counter()
-        prediction = predictor.predict(
-            pair.control, pair.perturbed, rng=stream(0), kind=None if kind is None else str(kind)
-        )
+        options: dict[str, Any] = {"kind": None if kind is None else str(kind)}
+        if pair.deviations is not None and getattr(predictor, "uses_correlations", False):
+            options["deviations"] = pair.deviations
+        prediction = predictor.predict(pair.control, pair.perturbed, rng=stream(0), **options)
         scores = np.asarray(getattr(prediction, "logits", prediction))
         if scores.shape != (n_genes,):
             raise ValueError(f"predictor {name!r} gave scores of shape {scores.shape} for {n_genes} genes")

@@ -1,6 +1,7 @@
 """Named suites of pairs with known targets, for `cdn_sc.metrics.evaluate` and the command line."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from inspect import Parameter, signature
 from itertools import islice, product
 from os import PathLike
@@ -159,7 +160,8 @@ def untrained_mechanism_suite(
 def _first_cells(pair: Pair, n_cells: int | None) -> Pair:
     if n_cells is None:
         return pair
-    return Pair(pair.control[:n_cells], pair.perturbed[:n_cells], pair.targets, pair.attributes, pair.graph)
+    control, perturbed = pair.control[:n_cells], pair.perturbed[:n_cells]
+    return replace(pair, control=control, perturbed=perturbed)
 
 
 @register_suite("real")
@@ -171,6 +173,7 @@ def real_suite(
     truth: str = "target_in_var",
     drop: tuple[str, ...] = ("multi",),
     kind: str | None = None,
+    correlations: str = "screen",
 ) -> Iterator[Pair]:
     """Groups of a real screen whose target is measured.
 
@@ -189,6 +192,8 @@ def real_suite(
         Labels to leave out.
     kind
         What was done (``"knockdown"``, ``"knockout"`` ...), for the attributes.
+    correlations
+        As of `screens_suite`; those in `drop` count too.
 
     Raises
     ------
@@ -222,6 +227,10 @@ def real_suite(
         return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
 
     control_cells = cells(control)
+    centred: dict[str, np.ndarray] = {}
+    if _from_screen(correlations):
+        others = {label: cells(label) for label in sorted(set(labels) - {control})}
+        centred = {label: part - part.mean(axis=0) for label, part in others.items() if len(part) > 1}
     for label in sorted(set(labels) - {control, *drop}):
         target = targets.get(label, "")
         if target not in adata.var_names:
@@ -229,7 +238,14 @@ def real_suite(
         attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}
         if kind is not None:
             attributes["kind"] = kind
-        yield Pair(control_cells, cells(label), adata.var_names.get_indexer([target]), attributes)
+        rest = [part for other, part in centred.items() if other != label]
+        yield Pair(
+            control_cells,
+            cells(label),
+            adata.var_names.get_indexer([target]),
+            attributes,
+            deviations=np.concatenate(rest) if rest else None,
+        )
 
 
 @register_suite("screens", n_pairs=_screens_size)
@@ -244,6 +260,7 @@ def screens_suite(
     n_perturbed: tuple[int, int] = (20, 500),
     n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
     strength: float | None = None,
+    correlations: str = "screen",
 ) -> Iterator[Pair]:
     """Simulated single-cell screens on networks that training never draws.
 
@@ -265,8 +282,17 @@ def screens_suite(
         Relative frequencies of one, two, three targets.
     strength
         Mean weight of a regulatory edge; drawn per network where None.
+    correlations
+        "screen" to give models the cells of the other groups on a network to tell correlations from, as
+        `cdn_sc.tl.predict_targets` does, "control" to give them the control cells alone.
     """
-    options = {"n_groups": n_groups, "n_perturbed": n_perturbed, "n_targets": n_targets, "strength": strength}
+    options = {
+        "n_groups": n_groups,
+        "n_perturbed": n_perturbed,
+        "n_targets": n_targets,
+        "strength": strength,
+        "deviations": _from_screen(correlations),
+    }
     yield from _screens("screens", seed, genes, kinds, n_networks, n_control, options)
 
 
@@ -282,16 +308,29 @@ def large_screens_suite(
     n_perturbed: tuple[int, int] = (20, 500),
     n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
     strength: float | None = None,
+    correlations: str = "screen",
 ) -> Iterator[Pair]:
     """Like screens, with as many genes as a call takes; on networks that are in neither training nor screens.
 
     Parameters
     ----------
-    seed, genes, kinds, n_networks, n_groups, n_control, n_perturbed, n_targets, strength
+    seed, genes, kinds, n_networks, n_groups, n_control, n_perturbed, n_targets, strength, correlations
         As of `screens_suite`.
     """
-    options = {"n_groups": n_groups, "n_perturbed": n_perturbed, "n_targets": n_targets, "strength": strength}
+    options = {
+        "n_groups": n_groups,
+        "n_perturbed": n_perturbed,
+        "n_targets": n_targets,
+        "strength": strength,
+        "deviations": _from_screen(correlations),
+    }
     yield from _screens("screens_large", seed, genes, kinds, n_networks, n_control, options)
+
+
+def _from_screen(correlations: str) -> bool:
+    if correlations not in ("screen", "control"):
+        raise ValueError(f"correlations is 'screen' or 'control', not {correlations!r}")
+    return correlations == "screen"
 
 
 def _screens(

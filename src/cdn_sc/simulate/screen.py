@@ -38,6 +38,7 @@ def screen_pairs(
     measured_per_gene: float = 1.0,
     effect: float | None = None,
     penetrance: float | None = None,
+    deviations: bool = False,
 ) -> list[Pair]:
     """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
 
@@ -68,6 +69,9 @@ def screen_pairs(
         expression leaves. The groups then no longer share one control array.
     effect, penetrance
         As of :func:`cdn_sc.simulate.perturbation.draw_perturbation`; drawn when None.
+    deviations
+        Whether pairs carry the cells of the other groups less their group's mean, as
+        ``predict_targets(correlations="screen")`` uses them.
 
     Returns
     -------
@@ -104,6 +108,7 @@ def screen_pairs(
     values = _normalised(screen_counts, measured, rng)
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
+    centred = _deviations(values, screen_counts.group) if deviations else None
     pairs = []
     for index, perturbation in enumerate(perturbations):
         attributes: dict[str, str | int | float] = {
@@ -114,9 +119,18 @@ def screen_pairs(
             "n_targets": len(perturbation.targets),
         }
         targets = np.searchsorted(measured, perturbation.targets)
-        pair = Pair(control, values[screen_counts.group == index], targets, attributes, graph)
+        perturbed = values[screen_counts.group == index]
+        own = screen_counts.group[n_control:] == index
+        others = None if centred is None else centred[~own]
+        pair = Pair(control, perturbed, targets, attributes, graph, others)
         pairs.append(pair if n_measured == n_genes else _panel_of_most_changed(pair, n_genes))
     return pairs
+
+
+def _deviations(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Cells of all groups, in their order, less their group's mean, cells x genes."""
+    parts = [values[group == index] for index in range(int(group.max()) + 1)]
+    return np.concatenate([part - part.mean(axis=0) for part in parts])
 
 
 def _measured_genes(network: RegulatoryNetwork, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -168,6 +182,7 @@ def _panel_of_most_changed(pair: Pair, n_genes: int) -> Pair:
         np.searchsorted(kept, pair.targets),
         pair.attributes,
         None if pair.graph is None else pair.graph[np.ix_(kept, kept)],
+        None if pair.deviations is None else np.ascontiguousarray(pair.deviations[:, kept]),
     )
 
 

@@ -13,10 +13,14 @@ from cdn_sc.get._arguments import as_list, names_of
 
 @dataclass(frozen=True)
 class Arms:
-    """Row numbers (increasing) of the control cells and of the cells of each group, groups by name."""
+    """Row numbers (increasing) of the control cells and of the cells of each group, groups by name.
+
+    `conditions` are all labels other than the control's, whether or not they are to be scored.
+    """
 
     control: np.ndarray
     groups: dict[str, np.ndarray]
+    conditions: dict[str, np.ndarray]
     n_unlabelled: int
 
     @property
@@ -84,6 +88,7 @@ def split_into_arms(
     return Arms(
         control=np.sort(np.concatenate([rows(name) for name in control_names])),
         groups={name: rows(name) for name in wanted},
+        conditions={name: rows(name) for name in sorted(used - set(control_names))},
         n_unlabelled=int((codes < 0).sum()),
     )
 

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from cdn_sc.predictors import Predictor
 
 # Those of `predict_targets`: what nobody set calls for no warning.
-_DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz"}
+_DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz", "correlations": "screen"}
 
 
-def check_options(kind: str | None, estimator: str, test: str, genes: str = "per_group") -> None:
+def check_options(
+    kind: str | None, estimator: str, test: str, genes: str = "per_group", correlations: str = "screen"
+) -> None:
     """Raise if one of these is unknown, or the estimator does not have the test."""
     from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
     from cdn_sc.predictors import KINDS
@@ -22,6 +24,7 @@ def check_options(kind: str | None, estimator: str, test: str, genes: str = "per
         ("estimator", estimator, ESTIMATORS),
         ("test", test, TESTS),
         ("genes", genes, ("per_group", "shared")),
+        ("correlations", correlations, ("screen", "control")),
     ):
         if value not in choices and not (name == "kind" and value is None):
             raise InputError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}.")
@@ -32,7 +35,12 @@ def check_options(kind: str | None, estimator: str, test: str, genes: str = "per
 
 
 def options_with_effect(
-    predictor: "Predictor", kind: str | None, n_subsets: int, estimator: str, test: str
+    predictor: "Predictor",
+    kind: str | None,
+    n_subsets: int,
+    estimator: str,
+    test: str,
+    correlations: str = "screen",
 ) -> dict[str, str | int]:
     """Return those options of models as they are recorded, and warn of those that were set to no effect."""
     most = predictor.max_subsets
@@ -43,9 +51,11 @@ def options_with_effect(
         "n_subsets": int(n_subsets),
         "estimator": estimator,
         "test": test,
+        "correlations": correlations,
     }
     ignored = [] if predictor.takes_kind else ["kind"]
     ignored += [] if predictor.uses_graphs else ["n_subsets", "estimator", "test"]
+    ignored += [] if predictor.uses_correlations else ["correlations"]
     set_in_vain = [f"{name}={given[name]!r}" for name in ignored if given[name] != _DEFAULTS[name]]
     if set_in_vain:
         why = "cannot be told the kind" if predictor.uses_graphs else "uses no local graphs"

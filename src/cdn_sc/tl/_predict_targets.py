@@ -46,6 +46,7 @@ def predict_targets(
     n_subsets: int = 50,
     estimator: str = "fci",
     test: str = "fisherz",
+    correlations: str = "screen",
     min_cells: int = 10,
     key_added: str = "cdn_targets",
     device: str = "auto",
@@ -112,6 +113,13 @@ def predict_targets(
     test
         Independence test behind the local graphs, for models that use graphs: `fisherz`, or with
         `estimator="causal-learn"` one of that package's others, for example `kci`.
+    correlations
+        Which cells tell how genes vary together, for models that read correlations. `screen`: the control
+        cells and, each less the mean of its condition, the cells of all other labels of `groupby`, whether or
+        not they are in `groups` (20,000 cells in all at most, drawn by `rng`; without the group's own, where
+        those would be more than a fiftieth): correlations sharpen with the number of cells, and most cells
+        of a screen are not control cells. `control`: the control cells alone, so that a group's scores depend
+        on no other condition; also where the conditions are of different cell types.
     min_cells
         How many cells the control and a group need at least. Smaller groups are skipped.
     key_added
@@ -125,7 +133,7 @@ def predict_targets(
     rng
         Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
         cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
-        the other groups, nor on their order, nor on `n_jobs`. Of
+        which other groups are scored with it, nor on their order, nor on `n_jobs`. Of
         a :class:`numpy.random.Generator` a seed is drawn, which advances it; `None` draws a fresh
         one. The seed is kept in the result.
     progress
@@ -157,9 +165,9 @@ def predict_targets(
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
         `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `genes`,
-        `n_subsets`, `estimator`, `test`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands
-        for what was not given or has no effect on the model, and -1 for `n_genes=None` and for an
-        `n_subsets` without effect.
+        `n_subsets`, `estimator`, `test`, `correlations`, `min_cells`, `seed`, `version` (of cdn-sc); an
+        empty str stands for what was not given or has no effect on the model, and -1 for `n_genes=None`
+        and for an `n_subsets` without effect.
 
     Raises
     ------
@@ -195,7 +203,7 @@ def predict_targets(
 
     started = time.perf_counter()
     _check_arguments(adata, n_genes, n_subsets, min_cells, key_added, n_jobs, copy)
-    check_options(kind, estimator, test, genes)
+    check_options(kind, estimator, test, genes, correlations)
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
@@ -211,7 +219,7 @@ def predict_targets(
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device)
     _check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
-    used = options_with_effect(predictor, kind, n_subsets, estimator, test)
+    used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
 
     logger.info(
@@ -233,10 +241,11 @@ def predict_targets(
         n_subsets=n_subsets,
         estimator=estimator,
         test=test,
+        correlations=correlations,
         min_cells=min_cells,
         seed=seed,
     )
-    scorer = Scorer(expression, arms.control, predictor, options)
+    scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
     if genes == "shared":
         scorer.choose_shared_genes(arms.groups)
     results, skipped = score_groups(

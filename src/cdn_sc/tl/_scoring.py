@@ -24,6 +24,7 @@ from cdn_sc.tl._checks import LARGEST_VALUE, looks_logarithmic
 from cdn_sc.tl._expression import Expression, dense, extremes
 from cdn_sc.tl._randomness import generator_of_group
 from cdn_sc.tl._result import GroupResult
+from cdn_sc.tl._screen_cells import ScreenCells, draw_screen_cells
 
 if TYPE_CHECKING:
     from cdn_sc.predictors import Prediction, Predictor
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 # More control cells than any bundled model has met in training would only cost time and memory.
 MOST_CONTROL_CELLS = 20_000
+# A group's own cells blur the very relations that its perturbation broke, measurably from this share of all
+# cells behind the correlations on; below, all groups share what is computed from those cells.
+LARGEST_OWN_SHARE = 0.02
 
 
 class GroupSkippedError(Exception):
@@ -48,6 +52,7 @@ class ScoringOptions:
     n_subsets: int
     estimator: str
     test: str
+    correlations: str
     min_cells: int
     seed: int
 
@@ -62,7 +67,12 @@ class Scorer:
     """
 
     def __init__(
-        self, expression: Expression, control: np.ndarray, predictor: "Predictor", options: ScoringOptions
+        self,
+        expression: Expression,
+        control: np.ndarray,
+        conditions: Mapping[str, np.ndarray],
+        predictor: "Predictor",
+        options: ScoringOptions,
     ) -> None:
         self._expression, self._predictor, self._options = expression, predictor, options
         rows = expression.rows(control)
@@ -74,7 +84,11 @@ class Scorer:
         rows = _at_most(rows, MOST_CONTROL_CELLS, options.seed)
         # Each group takes other columns of the control cells.
         self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
-        self._last_control: tuple[np.ndarray, np.ndarray] | None = None
+        self._screen: ScreenCells | None = None
+        if options.correlations == "screen" and predictor.uses_correlations:
+            number = MOST_CONTROL_CELLS - rows.shape[0]
+            self._screen = draw_screen_cells(expression, conditions, number, options.seed)
+        self._last_control: _ControlValues | None = None
         self._shared: np.ndarray | None = None
         self._one_at_a_time = Lock()
 
@@ -128,7 +142,7 @@ class Scorer:
                 f"{_count(genes.size, 'candidate gene')}{among}, and the model needs "
                 f"{self._predictor.min_genes}"
             )
-        prediction = self._predict(self._control_values(genes), dense(rows, genes), group)
+        prediction = self._predict(self._control_values(genes, group), dense(rows, genes), group)
         change = log_fold_change(
             self._control_statistics,
             statistics,
@@ -150,24 +164,39 @@ class Scorer:
             columns["t_statistic"] = t.astype(np.float32)
         return GroupResult(group, genes[varies], logits[varies], change[genes][varies], columns)
 
-    def _control_values(self, genes: np.ndarray) -> np.ndarray:
-        """Return the control cells at these genes: the very same array as long as the genes stay the same.
+    def _control_values(self, genes: np.ndarray, group: str) -> "_ControlValues":
+        """Return the control cells and the deviations of the screen's cells at these genes.
 
-        Models can then keep what they computed from it.
+        The very same arrays as long as the genes stay the same, so that models can keep what they computed
+        from them.
         """
-        last = self._last_control
-        if last is not None and np.array_equal(last[0], genes):
-            return last[1]
-        values = dense(self._control, genes)
-        self._last_control = (genes, values)
-        return values
+        last, without = self._last_control, self._left_out(group)
+        if last is not None and np.array_equal(last.genes, genes):
+            if last.without == without:
+                return last
+            control = last.values
+        else:
+            control = dense(self._control, genes)
+        deviations = None if self._screen is None else self._screen.deviations(genes, without)
+        last = self._last_control = _ControlValues(genes, without, control, deviations)
+        return last
 
-    def _predict(self, control: np.ndarray, perturbed: np.ndarray, group: str) -> "Prediction":
+    def _left_out(self, group: str) -> str | None:
+        """Return the group if its own cells must not be among those behind the correlations."""
+        if self._screen is None:
+            return None
+        n_cells = self._control.shape[0] + sum(self._screen.sizes.values())
+        return group if self._screen.sizes.get(group, 0) > LARGEST_OWN_SHARE * n_cells else None
+
+    def _predict(self, control: "_ControlValues", perturbed: np.ndarray, group: str) -> "Prediction":
         import torch
+
+        # predictors that read no correlations need not know the word
+        given = {} if control.deviations is None else {"deviations": control.deviations}
 
         def predict() -> "Prediction":
             return self._predictor.predict(
-                control,
+                control.values,
                 perturbed,
                 rng=generator_of_group(self._options.seed, group),
                 kind=self._options.kind,
@@ -175,6 +204,7 @@ class Scorer:
                 estimator=self._options.estimator,
                 test=self._options.test,
                 control_seed=self._options.seed,
+                **given,
             )
 
         try:
@@ -187,10 +217,20 @@ class Scorer:
                 return predict()
             except torch.cuda.OutOfMemoryError as error:
                 raise DeviceMemoryError(
-                    f"the device ran out of memory in group {group!r} with {control.shape[1]} candidate "
-                    f"genes: lower n_genes (for example n_genes={max(control.shape[1] // 2, 1)}) or n_jobs, "
+                    f"the device ran out of memory in group {group!r} with {control.genes.size} candidate "
+                    f"genes: lower n_genes (such as n_genes={max(control.genes.size // 2, 1)}) or n_jobs, "
                     "or take device='cpu'."
                 ) from error
+
+
+@dataclass(frozen=True)
+class _ControlValues:
+    """Control cells at some genes, and deviations of the screen's cells without those of one condition."""
+
+    genes: np.ndarray
+    without: str | None
+    values: np.ndarray
+    deviations: np.ndarray | None
 
 
 def score_groups(
