@@ -45,7 +45,9 @@ def record_summaries(monkeypatch):
     def of(module):
         made, summarise = [], module.control_summary
         monkeypatch.setattr(
-            module, "control_summary", lambda control: made.append(control) or summarise(control)
+            module,
+            "control_summary",
+            lambda control, *deviations: made.append(control) or summarise(control, *deviations),
         )
         return made
 

@@ -112,7 +112,21 @@ def test_score_elsewhere_is_the_score_less_that_of_the_own_evidence(predictor):
 
 def test_nothing_comes_from_elsewhere_where_there_is_one_gene(predictor):
     found = predictor.predict(arm(0, n_genes=1), arm(1, n_genes=1), rng=np.random.default_rng(0))
-    assert found.columns["score_elsewhere"] == 0
+    np.testing.assert_allclose(found.columns["score_elsewhere"], 0, atol=1e-6)
+
+
+def test_cells_of_other_conditions_change_what_is_read_of_genes_together(predictor, cdn):
+    control, perturbed = arm(0), arm(1, 20)
+    others = arm(2, 300) - arm(2, 300).mean(axis=0)
+    alone = logits(predictor, control, perturbed)
+    assert not np.array_equal(logits(predictor, control, perturbed, deviations=others), alone)
+    # what was kept with them is not taken for what is computed without them
+    np.testing.assert_array_equal(logits(predictor, control, perturbed), alone)
+    options = {"n_subsets": 6}
+    np.testing.assert_array_equal(
+        logits(cdn, control, perturbed, deviations=others, **options),
+        logits(cdn, control, perturbed, **options),
+    )
 
 
 def test_generator_decides(predictor, cdn):

@@ -97,6 +97,32 @@ def test_summary(values):
     assert summary.strength[3].argmax() in (2, 4)
 
 
+def test_cells_of_other_conditions_sharpen_correlations_alone(values):
+    rng = np.random.default_rng(2)
+    groups = [correlated_values(rng, size, 7) + shift for size, shift in ((50, 3.0), (80, -1.0))]
+    deviations = np.concatenate([group - group.mean(axis=0) for group in groups])
+    alone, sharper = summarize_control(values), summarize_control(values, deviations)
+    assert (sharper.n_cells, sharper.n_relation_cells) == (300, 430)
+    assert (alone.n_cells, alone.n_relation_cells) == (300, 300)
+    together = np.concatenate([values - values.mean(axis=0), deviations])
+    expected = together.T @ together
+    expected /= np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(sharper.correlation, expected, atol=1e-5)
+    for name in ("sorted_values", "mean", "variance", "excess_kurtosis", "detection"):
+        np.testing.assert_array_equal(getattr(sharper, name), getattr(alone, name))
+
+
+def test_no_cells_of_other_conditions(values):
+    np.testing.assert_array_equal(
+        summarize_control(values, values[:0]).partial, summarize_control(values).partial
+    )
+
+
+def test_deviations_of_other_genes(values):
+    with pytest.raises(ValueError, match=r"deviations have shape \(5, 6\); cells x 7 genes"):
+        summarize_control(values, np.zeros((5, 6), dtype=np.float32))
+
+
 @pytest.mark.parametrize("shape", [(1, 4), (0, 4), (5, 0), (4,), (2, 2, 2)])
 def test_unusable_shapes(shape):
     with pytest.raises(ValueError, match="control values have shape"):

@@ -114,6 +114,26 @@ def test_screens_suite():
     assert not np.array_equal(other.control, pairs[0].control)
 
 
+def test_correlations_of_a_suite():
+    options = {"genes": 30, "kinds": ("knockout",), "n_networks": 1, "n_groups": 3, "n_control": 40}
+    first, *_ = pairs = list(suite("screens", **options))
+    sizes = [len(pair.perturbed) for pair in pairs]
+    assert [len(pair.deviations) for pair in pairs] == [sum(sizes) - size for size in sizes]
+    other = pairs[1].perturbed - pairs[1].perturbed.mean(axis=0)
+    np.testing.assert_allclose(first.deviations[: sizes[1]], other, atol=1e-5)
+    (without, *_) = suite("screens", correlations="control", **options)
+    assert without.deviations is None
+    np.testing.assert_array_equal(without.perturbed, first.perturbed)
+    with pytest.raises(ValueError, match="correlations is 'screen' or 'control', not 'all'"):
+        next(suite("screens", correlations="all", **options))
+
+
+def test_correlations_of_a_real_screen(screen_file):
+    first, second = suite("real", path=screen_file)
+    assert len(first.deviations) - len(second.deviations) == len(second.perturbed) - len(first.perturbed)
+    assert next(suite("real", path=screen_file, correlations="control")).deviations is None
+
+
 def test_large_screens_are_like_screens_on_networks_of_their_own():
     options = {
         "kinds": ("knockout",),

@@ -58,6 +58,7 @@ def test_result_has_the_documented_fields(screen, predictor):
         "n_subsets": 7,
         "estimator": "causal-learn",
         "test": "kci",
+        "correlations": "",
         "min_cells": 10,
         "seed": 0,
         "version": cdn_sc.__version__,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdn_sc.features._comparison import Comparison
-from cdn_sc.features._scales import rank_feature, squash
+from cdn_sc.features._relations import row_squares, unit_rows, without_diagonal
+from cdn_sc.features._scales import rank_features, squash
 from cdn_sc.features.control import SHRINKAGES, correlation_matrix, shrunken_precision, standardise
 
 OTHERS_FEATURES = (
@@ -18,7 +19,6 @@ OTHERS_FEATURES = (
     "partial_kept_rank", "correlation_strength", "partial_strength", "correlation_energy",
     "partial_energy", "predictability", "local_residual", "local_variance", "local_variance_rank",
 )  # fmt: skip
-MIXING_MATRICES = ("correlation", "squared_correlation", "partial")
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,6 @@ def relations(comparison: Comparison, standardised: np.ndarray) -> Relations:
     )
 
 
-def mixing_matrices(comparison: Comparison) -> np.ndarray:
-    """Signed weights of ``MIXING_MATRICES``, x genes x genes, each row of about unit length."""
-    off_diagonal = _off_diagonal(comparison)
-    weights = (off_diagonal, off_diagonal * np.abs(off_diagonal), comparison.control.partial)
-    return np.stack([_unit_rows(weight) for weight in weights])
-
-
 def others_features(
     comparison: Comparison, change: np.ndarray
 ) -> tuple[dict[str, np.ndarray], Relations, np.ndarray]:
@@ -118,7 +111,7 @@ def others_features(
     control = comparison.control
     standardised = standardise(comparison.values, control.mean, control.variance)
     found = relations(comparison, standardised)
-    mixing = mixing_matrices(comparison)
+    mixing = control.mixing
     features = (
         _projections(comparison, change, found, mixing)
         | _residuals(change, found)
@@ -139,12 +132,12 @@ def _projections(
         "correlation_projection": by_correlation @ change,
         "squared_correlation_projection": by_square @ change,
         "partial_projection": by_partial @ change,
-        "effect_projection": _unit_rows(partial * np.abs(partial)) @ change,
+        "effect_projection": unit_rows(partial * np.abs(partial)) @ change,
         "residual_projection": by_partial @ found.residual[1],
         "residual_correlation_projection": by_correlation @ found.residual[0],
     }
     ranked = ("correlation_projection", "partial_projection", "residual_projection")
-    ranks = {f"{name}_rank": rank_feature(np.abs(projections[name])) for name in ranked}
+    ranks = rank_features({f"{name}_rank": np.abs(projections[name]) for name in ranked})
     return {name: squash(value) for name, value in projections.items()} | ranks
 
 
@@ -160,21 +153,26 @@ def _residuals(change: np.ndarray, found: Relations) -> dict[str, np.ndarray]:
         "residual_variance_2": squash(variance[2]),
         "predicted_change": squash(change - residual[1]),
         "perturbed_residual": squash(np.clip(found.perturbed_residual, -30, 30)),
-        "residual_0_rank": rank_feature(np.abs(residual[0])),
-        "residual_1_rank": rank_feature(np.abs(residual[1])),
-        "residual_variance_rank": rank_feature(np.abs(variance[0])),
-    }
+    } | rank_features(
+        {
+            "residual_0_rank": np.abs(residual[0]),
+            "residual_1_rank": np.abs(residual[1]),
+            "residual_variance_rank": np.abs(variance[0]),
+        }
+    )
 
 
 def _changed_relations(comparison: Comparison, found: Relations) -> dict[str, np.ndarray]:
     """How far correlations and partial correlations shrank, and how far they changed at all."""
     partial_kept = _row_slope(found.matched_partial, found.partial_change)
     return {
-        "correlation_kept": squash(_row_slope(_off_diagonal(comparison), found.correlation_change)),
+        "correlation_kept": squash(
+            _row_slope(without_diagonal(comparison.control.correlation), found.correlation_change)
+        ),
         "partial_kept": squash(partial_kept),
-        "partial_kept_rank": rank_feature(-partial_kept),
-        "correlation_changed": np.log1p(_row_squares(found.correlation_change) / comparison.n_genes),
-        "partial_changed": np.log1p(_row_squares(found.partial_change) / comparison.n_genes),
+        **rank_features({"partial_kept_rank": -partial_kept}),
+        "correlation_changed": np.log1p(row_squares(found.correlation_change) / comparison.n_genes),
+        "partial_changed": np.log1p(row_squares(found.partial_change) / comparison.n_genes),
     }
 
 
@@ -183,7 +181,9 @@ def _strengths(comparison: Comparison, change: np.ndarray, mixing: np.ndarray) -
     by_correlation, _, by_partial = mixing
     control, m0, energy = comparison.control, comparison.capped_control, change**2
     return {
-        "correlation_strength": np.log1p(m0 * np.mean(_off_diagonal(comparison) ** 2, axis=1)),
+        "correlation_strength": np.log1p(
+            m0 * np.mean(without_diagonal(comparison.control.correlation) ** 2, axis=1)
+        ),
         "partial_strength": np.log1p(m0 * np.mean(control.partial**2, axis=1)),
         "correlation_energy": np.log1p(by_correlation**2 @ energy),
         "partial_energy": np.log1p(by_partial**2 @ energy),
@@ -201,23 +201,10 @@ def _local_regression(comparison: Comparison, standardised: np.ndarray) -> dict[
     return {
         "local_residual": squash(np.clip(residual, -50, 50)),
         "local_variance": squash(log_ratio),
-        "local_variance_rank": rank_feature(np.abs(log_ratio)),
+        **rank_features({"local_variance_rank": np.abs(log_ratio)}),
     }
-
-
-def _off_diagonal(comparison: Comparison) -> np.ndarray:
-    return comparison.control.correlation - np.eye(comparison.n_genes, dtype=np.float32)
-
-
-def _unit_rows(weights: np.ndarray) -> np.ndarray:
-    """Scale rows to about unit length; rows of next to nothing stay small."""
-    return (weights / (np.sqrt(_row_squares(weights)) + 0.03)[:, None]).astype(np.float32)
-
-
-def _row_squares(matrix: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", matrix, matrix)
 
 
 def _row_slope(weights: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """How far each gene's relations shrank (negative) or grew, weighted by their strength in control."""
-    return np.einsum("ij,ij->i", weights, difference) / (np.sqrt(_row_squares(weights)) + 0.1)
+    return np.einsum("ij,ij->i", weights, difference) / (np.sqrt(row_squares(weights)) + 0.1)

@@ -4,7 +4,7 @@ import numpy as np
 
 from cdn_sc.features._comparison import Comparison
 from cdn_sc.features._rank_tests import rank_tests, sort_genes
-from cdn_sc.features._scales import rank_feature, squash
+from cdn_sc.features._scales import rank_features, squash
 
 OWN_FEATURES = (
     "welch_t", "pooled_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
@@ -56,13 +56,15 @@ def own_features(comparison: Comparison) -> tuple[dict[str, np.ndarray], np.ndar
         "perturbed_detection": perturbed.detection,
         "control_mean": squash(control.mean),
         "control_variance": np.clip(np.log(v0), -6, 6) / 3.0,
-        "welch_t_rank": rank_feature(np.abs(welch)),
-        "wilcoxon_rank": rank_feature(np.abs(wilcoxon)),
-        "ks_rank": rank_feature(np.maximum(rise, fall)),
-        "variance_rank": rank_feature(np.abs(log_ratio)),
-        "effect_rank": rank_feature(np.abs(effect)),
     }
-    return features, np.clip(0.5 * (pooled + wilcoxon), -30.0, 30.0)
+    ranks = {
+        "welch_t_rank": np.abs(welch),
+        "wilcoxon_rank": np.abs(wilcoxon),
+        "ks_rank": np.maximum(rise, fall),
+        "variance_rank": np.abs(log_ratio),
+        "effect_rank": np.abs(effect),
+    }
+    return features | rank_features(ranks), np.clip(0.5 * (pooled + wilcoxon), -30.0, 30.0)
 
 
 def _log_variance_ratio(comparison: Comparison, v0: np.ndarray, v1: np.ndarray) -> np.ndarray:

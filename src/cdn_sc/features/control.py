@@ -4,13 +4,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lapack
 
 from cdn_sc.features._rank_tests import sort_genes
+from cdn_sc.features._relations import (
+    ProgrammeFree,
+    largest_singular_value,
+    mixing_matrices,
+    programme_free,
+    sparse_correlation,
+)
 from cdn_sc.features.local_regression import LocalRegression, fit_local_regression
 
 # Shrinkage of the correlation matrix towards the identity before it is inverted. Little shrinkage
 # separates a gene from its correlated neighbours, much is robust to noise; the network weighs them.
 SHRINKAGES = (0.02, 0.1, 0.35)
+# Genes of which each gene sees what is known of the pair
+N_NEIGHBOURS = 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
     shrunk = (1.0 - shrinkage) * correlation
     shrunk[np.diag_indices(n_genes)] = 1.0
-    matrix = np.linalg.inv(shrunk.astype(np.float64))
+    matrix = _inverse(shrunk.astype(np.float64))
     diagonal = np.diag(matrix).copy()
     # diag(M C M) with (1 - s) C = M^-1 - s I
     quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
@@ -66,6 +76,16 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
         (matrix / diagonal).astype(np.float32),
         residual_variance.astype(np.float32),
     )
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Inverse of a symmetric positive definite matrix, by Cholesky: half the work of the general inverse."""
+    factor, failed = lapack.dpotrf(matrix, lower=True, overwrite_a=True)
+    if failed:
+        return np.linalg.inv(matrix)
+    inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    lower = np.tril(inverse, -1)
+    return np.tril(inverse) + lower.T
 
 
 class Moments(NamedTuple):
@@ -99,8 +119,13 @@ class ControlSummary:
         Partial correlations at the middle shrinkage, genes x genes, zeros on the diagonal.
     strength
         Larger of the absolute correlation and partial correlation, genes x genes, zeros on the diagonal.
+    neighbours
+        Genes x neighbours, int64: genes of largest `strength`, at most ``N_NEIGHBOURS``, in no order.
     local
         Quadratic regression of each gene on its strongest neighbours.
+    mixing, sparse, sparse_norm, programme_free
+        Weights made of the correlations, see :mod:`cdn_sc.features._relations`: mixing matrices, correlations
+        beyond the noise with their largest singular value, and those without leading directions.
     """
 
     n_cells: int
@@ -114,7 +139,12 @@ class ControlSummary:
     precisions: tuple[Precision, ...]
     partial: np.ndarray
     strength: np.ndarray
+    neighbours: np.ndarray
     local: LocalRegression
+    mixing: np.ndarray
+    sparse: np.ndarray
+    sparse_norm: float
+    programme_free: ProgrammeFree
 
 
 def moments(values: np.ndarray) -> Moments:
@@ -197,6 +227,8 @@ def summarize_control(values: np.ndarray, deviations: np.ndarray | None = None) 
     partial = precisions[1].partial_correlation()
     strength = np.maximum(np.abs(partial), np.abs(correlation))
     np.fill_diagonal(strength, 0.0)
+    k = min(N_NEIGHBOURS, strength.shape[0] - 1)
+    sparse = sparse_correlation(correlation, n_relation_cells)
     return ControlSummary(
         n_cells=values.shape[0],
         n_relation_cells=n_relation_cells,
@@ -209,5 +241,10 @@ def summarize_control(values: np.ndarray, deviations: np.ndarray | None = None) 
         precisions=precisions,
         partial=partial,
         strength=strength,
+        neighbours=np.argpartition(-strength, k - 1, axis=1)[:, :k].astype(np.int64),
         local=fit_local_regression(standardised, strength),
+        mixing=mixing_matrices(correlation, partial),
+        sparse=sparse,
+        sparse_norm=largest_singular_value(sparse),
+        programme_free=programme_free(correlation),
     )

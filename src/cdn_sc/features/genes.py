@@ -6,10 +6,11 @@ import numpy as np
 
 from cdn_sc.features._comparison import Comparison, compare
 from cdn_sc.features._deconvolution import DECONVOLUTION_FEATURES, deconvolution_features
-from cdn_sc.features._others import MIXING_MATRICES, OTHERS_FEATURES, Relations, others_features
+from cdn_sc.features._others import OTHERS_FEATURES, Relations, others_features
 from cdn_sc.features._own import OWN_FEATURES, own_features
+from cdn_sc.features._relations import MIXING_MATRICES
 from cdn_sc.features._scales import squash
-from cdn_sc.features.control import ControlSummary
+from cdn_sc.features.control import N_NEIGHBOURS, ControlSummary
 
 __all__ = [
     "EDGE_FEATURES",
@@ -21,7 +22,6 @@ __all__ = [
     "withhold_others",
 ]
 
-N_NEIGHBOURS = 16
 CONTEXT_FEATURES = (
     "log_control_cells", "log_all_control_cells", "log_perturbed_cells", "log_genes", "overall_change",
     "has_zeros", "others_known",
@@ -121,10 +121,8 @@ def _neighbourhood(
     control: ControlSummary, relations: Relations, change: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each gene's strongest (partial) correlations in the control arm, and what is known of those pairs."""
-    n_genes = change.size
-    k = min(N_NEIGHBOURS, n_genes - 1)
-    neighbours = np.argpartition(-control.strength, k - 1, axis=1)[:, :k]
-    rows = np.arange(n_genes)[:, None]
+    neighbours = control.neighbours
+    rows = np.arange(change.size)[:, None]
     regression = control.precisions[1].regression
     edges = np.stack(
         [
@@ -139,4 +137,4 @@ def _neighbourhood(
         ],
         axis=2,
     )
-    return neighbours.astype(np.int64), edges.astype(np.float32)
+    return neighbours, edges.astype(np.float32)

@@ -1,0 +1,117 @@
+"""Cells of the whole screen behind the correlations: which, and what they change."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import cdn_sc
+from cdn_sc.errors import InputError
+from cdn_sc.tl import _scoring, predict_targets
+from cdn_sc.tl._expression import Expression
+from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._screen_cells import draw_screen_cells
+
+
+@pytest.fixture
+def network():
+    import torch
+
+    from cdn_sc.nn.gene_transformer import GeneTransformer, GeneTransformerConfig
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return GeneTransformer(GeneTransformerConfig()).eval()
+
+
+def cells_of(adata, number=1000, seed=0):
+    arms = split_into_arms(adata, "perturbation", "control", ["x/y"])
+    return draw_screen_cells(Expression(adata), arms.conditions, number, seed)
+
+
+def scores(adata, network, **options):
+    options = {"model": network, "device": "cpu", "progress": False} | options
+    predict_targets(adata, "perturbation", "control", **options)
+    table = cdn_sc.get.predicted_targets_df(adata, "x/y")
+    return table.set_index("gene")["score"].sort_index().to_numpy()
+
+
+def label(adata, group):
+    return adata.obs["perturbation"] == group
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_deviations_are_from_the_mean_of_each_condition(screen, kind):
+    if kind == "dense":
+        screen.X = screen.X.toarray()
+    found = cells_of(screen)
+    assert found.sizes == {"A+B": 20, "drug_A": 20, "drug_B": 20, "x/y": 20}
+    genes = np.array([2, 5])
+    deviations = found.deviations(genes)
+    assert deviations.shape == (80, 2)
+    values = screen[label(screen, "drug_B")].X
+    values = (values.toarray() if sparse.issparse(values) else values)[:, genes]
+    np.testing.assert_allclose(deviations[40:60], values - values.mean(axis=0), atol=1e-6)
+    without = found.deviations(genes, without="drug_A")
+    np.testing.assert_array_equal(without, np.delete(deviations, np.arange(20, 40), axis=0))
+
+
+def test_cells_are_drawn_by_the_seed_alone(screen):
+    first, again, other = (cells_of(screen, 30, seed) for seed in (0, 0, 1))
+    assert sum(first.sizes.values()) <= 30
+    assert first.sizes == again.sizes
+    assert (first.rows != again.rows).nnz == 0
+    assert first.rows.shape != other.rows.shape or (first.rows != other.rows).nnz > 0
+
+
+def test_no_cells_are_asked_for(screen):
+    assert cells_of(screen, 0).deviations(np.array([1, 3])).shape == (0, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_cells_that_cannot_be_computed_with_are_left_out(screen, value):
+    rows = np.flatnonzero(label(screen, "drug_A"))
+    values = screen.X.toarray().astype(np.float64)
+    values[rows[:19], 3] = value
+    for matrix in (values, sparse.csr_matrix(values)):
+        screen.X = matrix
+        # one cell is left, which has no deviation from its own mean
+        assert cells_of(screen).sizes == {"A+B": 20, "drug_B": 20, "x/y": 20}
+
+
+def test_other_conditions_count_whether_or_not_they_are_scored(screen, network):
+    everything = scores(screen, network)
+    np.testing.assert_array_equal(scores(screen, network, groups=["x/y"]), everything)
+    fewer = screen[~label(screen, "drug_A")].copy()
+    assert not np.array_equal(scores(fewer, network), everything)
+
+
+def test_control_alone(screen, network):
+    alone = scores(screen, network, correlations="control")
+    assert screen.uns["cdn_targets"]["params"]["correlations"] == "control"
+    fewer = screen[~label(screen, "drug_A")].copy()
+    np.testing.assert_array_equal(scores(fewer, network, correlations="control"), alone)
+    only = screen[label(screen, "control") | label(screen, "x/y")].copy()
+    # the group's own cells are left out where they are many, and there are no others
+    np.testing.assert_array_equal(scores(only, network), alone)
+
+
+def test_groups_of_few_cells_share_what_is_computed(screen, network, monkeypatch):
+    left_out = scores(screen, network)
+    monkeypatch.setattr(_scoring, "LARGEST_OWN_SHARE", 0.5)
+    assert not np.array_equal(scores(screen, network), left_out)
+
+
+def test_unknown_choice(screen):
+    with pytest.raises(InputError, match="correlations is one of 'screen', 'control', not 'all'"):
+        predict_targets(screen, "perturbation", "control", correlations="all")
+    assert not screen.uns
+
+
+def test_without_effect_on_networks_that_read_graphs(screen):
+    from cdn_sc.nn.cdn import CDN
+    from cdn_sc.nn.config import CDNConfig
+
+    network = CDN(CDNConfig(channels=16, heads=2, blocks=1)).eval()
+    with pytest.warns(UserWarning, match="correlations='control' without effect"):
+        scores(screen, network, correlations="control", n_subsets=6)
+    assert screen.uns["cdn_targets"]["params"]["correlations"] == ""
