@@ -29,6 +29,9 @@ class Setting:
     ----------
     perturbed_cells, control_cells, genes, targets
         Numbers.
+    other_groups
+        Groups of the same screen whose cells sharpen the correlations, of as many cells and the same kind;
+        with 0 they come from the control cells alone.
     strength
         Mean weight of a regulatory edge, natural-log units per unit of response.
     effect
@@ -44,6 +47,7 @@ class Setting:
     effect: float = 0.5
     penetrance: float = 0.8
     targets: int = 1
+    other_groups: int = 0
 
 
 # All but one of a point's values are those of the middle, which lies on every axis.
@@ -55,6 +59,7 @@ AXES: dict[str, tuple[float, ...]] = {
     "effect": (0.0, 0.25, 0.5, 0.75, 1.0),
     "penetrance": (0.2, 0.4, 0.6, 0.8, 1.0),
     "targets": (1, 2, 3),
+    "other_groups": (0, 5, 15, 31, 63, 127),
 }
 
 
@@ -126,10 +131,10 @@ def simulate(setting: Setting, kind: str, n_groups: int, seed: int, network: int
     The stream does not depend on the setting: along an axis the same networks are met again, which leaves
     less to chance between its points. Only with another number of genes are they others.
     """
-    return screen_pairs(
+    pairs = screen_pairs(
         seeded_rng("test", seed, "accuracy study", kind, network),
         n_genes=setting.genes,
-        n_groups=n_groups,
+        n_groups=max(n_groups, setting.other_groups + 1) if setting.other_groups else n_groups,
         n_control=setting.control_cells,
         n_perturbed=(setting.perturbed_cells, setting.perturbed_cells),
         kinds={kind: 1.0},
@@ -137,7 +142,9 @@ def simulate(setting: Setting, kind: str, n_groups: int, seed: int, network: int
         strength=setting.strength,
         effect=setting.effect,
         penetrance=setting.penetrance,
+        deviations=setting.other_groups > 0,
     )
+    return pairs[:n_groups]
 
 
 def _score_network(
@@ -168,7 +175,10 @@ def _model_scores(
     scores = {}
     for told in (False, True) if predictor.takes_kind else (False,):
         rng = seeded_rng("test", *key, "model")
-        prediction = predictor.predict(pair.control, pair.perturbed, rng=rng, kind=kind if told else None)
+        given = {} if pair.deviations is None else {"deviations": pair.deviations}
+        prediction = predictor.predict(
+            pair.control, pair.perturbed, rng=rng, kind=kind if told else None, **given
+        )
         scores[predictor.name, told] = prediction.logits
     return scores
 

@@ -20,6 +20,7 @@ LABELS = {
     "effect": "effect size",
     "penetrance": "penetrance",
     "targets": "targets a group",
+    "other_groups": "other groups in the screen",
 }
 TEST_LABELS = {"wilcoxon": "Wilcoxon", "t_test": "Welch's t", "kolmogorov_smirnov": "Kolmogorov-Smirnov"}
 LOGARITHMIC = ("perturbed_cells", "control_cells", "genes")

@@ -158,6 +158,13 @@ def test_simulation_speed(script, tmp_path, capsys):
     assert table.count("| cdn-scm |") == 1
 
 
+def test_combination(script, tmp_path, capsys):
+    script("combination").main(["--networks", "1", "--groups", "1", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = (tmp_path / "combination.md").read_text()
+    assert table.count("| t_statistic |") == table.count("| wilcoxon_statistic |") == 8
+
+
 def test_activity_inputs(script, tmp_path, capsys):
     script("activity_inputs").main(["--networks", "2", "--groups", "1", "--output", str(tmp_path)])
     capsys.readouterr()
