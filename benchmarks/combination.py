@@ -98,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = markdown(table_of(rows)) + (
         f"\n{options.networks} networks of each kind with {options.groups} groups each, {GENES[0]} to "
         f"{GENES[1]} genes, {CONTROL_CELLS[0]} to {CONTROL_CELLS[1]} control cells, {CELLS[0]} to "
-        f"{CELLS[1]} perturbed cells; mean average precision, 95% bootstrap intervals over networks. {machine()}.\n"
+        f"{CELLS[1]} perturbed cells; mean average precision, 95% bootstrap intervals over networks. "
+        f"{machine()}.\n"
     )
     print(text)
     if options.output:
