@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
 
 from cdn_sc.features._rank_tests import sort_genes
 from cdn_sc.features._relations import (
@@ -66,7 +65,7 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
     shrunk = (1.0 - shrinkage) * correlation
     shrunk[np.diag_indices(n_genes)] = 1.0
-    matrix = _inverse(shrunk.astype(np.float64))
+    matrix = np.linalg.inv(shrunk.astype(np.float64))
     diagonal = np.diag(matrix).copy()
     # diag(M C M) with (1 - s) C = M^-1 - s I
     quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
@@ -76,16 +75,6 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
         (matrix / diagonal).astype(np.float32),
         residual_variance.astype(np.float32),
     )
-
-
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Inverse of a symmetric positive definite matrix, by Cholesky: half the work of the general inverse."""
-    factor, failed = lapack.dpotrf(matrix, lower=True, overwrite_a=True)
-    if failed:
-        return np.linalg.inv(matrix)
-    inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
-    lower = np.tril(inverse, -1)
-    return np.tril(inverse) + lower.T
 
 
 class Moments(NamedTuple):
