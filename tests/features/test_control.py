@@ -68,6 +68,20 @@ def test_residual_variance_is_that_of_the_residuals(values):
     assert (precision.residual_variance < 0.95).all()
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_precision_from_few_cells_is_the_same(constant):
+    values = correlated_values(np.random.default_rng(3), 12, 40)
+    if constant:
+        values[:, 7] = 1.0
+    mean, variance, *_ = moments(values)
+    standardised = standardise(values, mean, variance)
+    correlation = correlation_matrix(values, mean, variance)
+    expected = shrunken_precision(correlation, 12, 0.35)
+    found = shrunken_precision(correlation, 12, 0.35, standardised)
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.residual_variance, expected.residual_variance, rtol=1e-4)
+
+
 def test_residuals_are_those_of_ridge_regression(values):
     """Column j of `regression` solves the ridge problem of gene j on the others."""
     found = moments(values)

@@ -6,7 +6,7 @@ from arms import correlated_values, inputs_of
 from scipy import stats
 
 from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES, gene_inputs, summarize_control
-from cdn_sc.features._scales import rank_feature, squash
+from cdn_sc.features._scales import rank_features, squash
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
@@ -195,6 +195,7 @@ def test_unusable_arms(arms):
 
 def test_scales():
     np.testing.assert_allclose(squash(np.array([-np.e + 1, 0, np.e - 1])), [-1, 0, 1])
-    np.testing.assert_allclose(
-        rank_feature(np.array([1.0, 5.0, 3.0, 2.0])), [-0.5, 0, -0.25, -np.log2(3) / 4]
-    )
+    values = {"one": np.array([1.0, 5.0, 3.0, 2.0]), "tied": np.array([2.0, 2.0, 0.0, 7.0])}
+    found = rank_features(values)
+    np.testing.assert_allclose(found["one"], [-0.5, 0, -0.25, -np.log2(3) / 4])
+    np.testing.assert_allclose(found["tied"], -np.log2(stats.rankdata(-values["tied"])) / 4)

@@ -7,7 +7,7 @@ import numpy as np
 from cdn_sc.features._comparison import Comparison
 from cdn_sc.features._relations import row_squares, unit_rows, without_diagonal
 from cdn_sc.features._scales import rank_features, squash
-from cdn_sc.features.control import SHRINKAGES, correlation_matrix, shrunken_precision, standardise
+from cdn_sc.features.control import SHRINKAGES, correlation_of, shrunken_precision, standardise
 
 OTHERS_FEATURES = (
     "correlation_projection", "squared_correlation_projection", "partial_projection",
@@ -72,10 +72,9 @@ def relations(comparison: Comparison, standardised: np.ndarray) -> Relations:
         log_ratio = np.log((variance + 1e-3) / (precision.residual_variance + 1e-3))
         residual_variance.append(log_ratio / (np.sqrt(2.0) * error))
 
-    correlation = correlation_matrix(
-        comparison.values, comparison.perturbed.mean, comparison.perturbed.variance
-    )
-    precision = shrunken_precision(correlation, n1, SHRINKAGES[-1])
+    own = standardise(comparison.values, comparison.perturbed.mean, comparison.perturbed.variance)
+    correlation = correlation_of(own)
+    precision = shrunken_precision(correlation, n1, SHRINKAGES[-1], own)
     perturbed_residual = shift @ precision.regression
     perturbed_residual /= np.sqrt(precision.residual_variance) * error
     # the control partials at matching shrinkage, so that both arms are blurred alike

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import rankdata
+
+from cdn_sc._compile import compiled
 
 
 def squash(z: np.ndarray) -> np.ndarray:
@@ -17,5 +18,22 @@ def rank_features(magnitudes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     Equal values share their mean rank, so that the order of genes does not matter. All at once, since most of
     the time of one goes into the call.
     """
-    ranks = rankdata(-np.stack(list(magnitudes.values())), axis=1)
+    ranks = _average_ranks(-np.stack(list(magnitudes.values())))
     return dict(zip(magnitudes, -np.log2(ranks) / 4.0, strict=True))
+
+
+@compiled
+def _average_ranks(values):  # type: ignore[no-untyped-def]
+    """Ascending ranks of each row from 1, equal values sharing their mean: scipy's, in far less time."""
+    ranks = np.empty(values.shape)
+    for row in range(values.shape[0]):
+        order = np.argsort(values[row])
+        first = 0
+        while first < order.size:
+            last = first
+            while last + 1 < order.size and values[row, order[last + 1]] == values[row, order[first]]:
+                last += 1
+            for place in range(first, last + 1):
+                ranks[row, order[place]] = 0.5 * (first + last) + 1.0
+            first = last + 1
+    return ranks

@@ -49,7 +49,9 @@ class Precision:
         return partial
 
 
-def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) -> Precision:
+def shrunken_precision(
+    correlation: np.ndarray, n_cells: int, shrinkage: float, standardised: np.ndarray | None = None
+) -> Precision:
     """Invert a correlation matrix after shrinkage towards the identity.
 
     Parameters
@@ -60,12 +62,18 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
         Cells that it came from: with few of them per gene it is shrunken more, by up to 0.2.
     shrinkage
         Weight of the identity with many cells, in [0, 0.9).
+    standardised
+        The cells x genes that the correlations were computed from: where they are few, the inverse costs
+        less with them (Woodbury's identity).
     """
     n_genes = correlation.shape[0]
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
-    shrunk = (1.0 - shrinkage) * correlation
-    shrunk[np.diag_indices(n_genes)] = 1.0
-    matrix = np.linalg.inv(shrunk.astype(np.float64))
+    if standardised is not None and 2 * len(standardised) < n_genes:
+        matrix = _inverse_from_cells(standardised, shrinkage)
+    else:
+        shrunk = (1.0 - shrinkage) * correlation
+        shrunk[np.diag_indices(n_genes)] = 1.0
+        matrix = np.linalg.inv(shrunk.astype(np.float64))
     diagonal = np.diag(matrix).copy()
     # diag(M C M) with (1 - s) C = M^-1 - s I
     quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
@@ -75,6 +83,18 @@ def shrunken_precision(correlation: np.ndarray, n_cells: int, shrinkage: float) 
         (matrix / diagonal).astype(np.float32),
         residual_variance.astype(np.float32),
     )
+
+
+def _inverse_from_cells(standardised: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Inverse of (1 - s) C with ones on the diagonal, by few cells: it is D + W'W with a diagonal D."""
+    n_cells = len(standardised)
+    weights = standardised.astype(np.float64) * np.sqrt((1.0 - shrinkage) / max(n_cells - 1, 1))
+    diagonal = 1.0 - np.einsum("ij,ij->j", weights, weights)
+    scaled = weights / diagonal
+    small = np.eye(n_cells) + scaled @ weights.T
+    inverse = -scaled.T @ np.linalg.solve(small, scaled)
+    inverse[np.diag_indices(diagonal.size)] += 1.0 / diagonal
+    return inverse
 
 
 class Moments(NamedTuple):
@@ -159,8 +179,12 @@ def standardise(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> n
 
 def correlation_matrix(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Pearson correlation genes x genes in float32; genes that do not vary correlate with nothing."""
-    standardised = standardise(values, mean, variance)
-    return _as_correlation(standardised.T @ standardised / np.float32(max(values.shape[0] - 1, 1)))
+    return correlation_of(standardise(values, mean, variance))
+
+
+def correlation_of(standardised: np.ndarray) -> np.ndarray:
+    """Pearson correlation genes x genes of cells x genes of mean 0 and variance 1, or all 0, per gene."""
+    return _as_correlation(standardised.T @ standardised / np.float32(max(len(standardised) - 1, 1)))
 
 
 def _as_correlation(correlation: np.ndarray) -> np.ndarray:
