@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import anndata as ad
@@ -30,9 +31,19 @@ class NoNetwork:
     uses_graphs = takes_kind = uses_correlations = False
     min_genes, max_genes, max_subsets = 1, None, None
 
-    def predict(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
+    device = "cpu"
+
+    def prepare(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
         """Score every gene 0."""
         return Prediction(np.zeros(control.shape[1], dtype=np.float32))
+
+    def launch(self, prepared: list[Prediction]) -> Any:
+        """Hand back what was prepared."""
+        return SimpleNamespace(fetch=lambda: prepared)
+
+    def batch_size(self, n_genes: int, n_subsets: int) -> int:
+        """Any number will do."""
+        return 1
 
 
 def simulate(n_cells: int, n_groups: int, n_genes: int, density: float) -> ad.AnnData:

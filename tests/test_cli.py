@@ -13,7 +13,7 @@ from cdn_sc import predictors
 from cdn_sc.cli import main
 
 
-def predict(control, perturbed, **options):
+def prepare(control, perturbed, **options):
     change = perturbed.mean(0) - control.mean(0)
     return SimpleNamespace(logits=np.abs(change), columns={"t_statistic": change.astype(np.float32)})
 
@@ -30,9 +30,12 @@ def stand_in(monkeypatch):
         uses_graphs=False,
         takes_kind=True,
         uses_correlations=False,
-        predict=predict,
+        device="cpu",
+        prepare=prepare,
+        launch=lambda prepared: SimpleNamespace(fetch=lambda: prepared),
+        batch_size=lambda n_genes, n_subsets: 2,
     )
-    monkeypatch.setattr(predictors, "load_predictor", lambda model="default", device="auto": fake)
+    monkeypatch.setattr(predictors, "load_predictor", lambda model="default", **_: fake)
     verbosity = cdn_sc.settings.verbosity
     yield
     cdn_sc.settings.verbosity = verbosity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -11,16 +12,32 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cdn_sc._comparisons import (
+    GRID_ELEMENTS,
+    GRID_ELEMENTS_DEVICE,
+    MOST_AT_ONCE,
+    ArmToEncode,
+    Comparison,
+    Launched,
+    grid_of_genes,
+    grid_of_graphs,
+    launch_genes,
+    launch_graphs,
+    prepare_arm,
+    prepare_both_arms,
+    prepare_genes,
+)
 from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm
 from cdn_sc.errors import InputError
-from cdn_sc.inputs import control_summary, make_batch
+from cdn_sc.inputs import control_summary
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from cdn_sc.features import ControlSummary
 
 KINDS = ("knockdown", "activation", "knockout", "activity")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,24 @@ class Prediction:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+class LaunchedPredictions:
+    """Predictions that the device may still be working on."""
+
+    def __init__(self, comparisons: Sequence[Comparison], logits: Launched) -> None:
+        self._columns = [comparison.columns for comparison in comparisons]
+        self._logits = logits
+
+    def fetch(self) -> list[Prediction]:
+        """Wait for the predictions, in the order of the comparisons."""
+        predictions = []
+        for logits, columns in zip(self._logits.fetch(), self._columns, strict=True):
+            if len(logits) > 1:
+                scores = sigmoid(logits)
+                columns = columns | {"score_elsewhere": (scores[0] - scores[1]).astype(np.float32)}
+            predictions.append(Prediction(logits[0], columns))
+        return predictions
+
+
 class Predictor:
     """A network in eval mode together with the way its inputs are made.
 
@@ -54,6 +89,8 @@ class Predictor:
     columns
         Whether predictions carry more than logits: the gene's own statistics, and `score_elsewhere` where the
         network tells it. Evaluation does without, in half the time.
+    precision
+        Of the large matrix products: "float32", "tf32" (no effect but on CUDA) or "bfloat16".
 
     Raises
     ------
@@ -62,7 +99,10 @@ class Predictor:
         this version computes.
     """
 
-    def __init__(self, network: nn.Module, device: str = "cpu", *, columns: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, device: str = "cpu", *, columns: bool = True, precision: str = "float32"
+    ) -> None:
+        check_precision(precision)
         architecture = getattr(getattr(network, "config", None), "architecture", None)
         if architecture not in ("cdn", "gene_transformer"):
             raise InputError(
@@ -72,7 +112,11 @@ class Predictor:
         if architecture == "gene_transformer":
             _check_inputs(network.config)
         self.network: Any = network.to(device).eval()
-        self.device = device
+        if precision == "bfloat16":
+            from cdn_sc.nn.precision import in_bfloat16
+
+            self.network = in_bfloat16(self.network)
+        self.device, self.precision = device, precision
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
         self.columns = columns
         self._kept: _KeptControl | None = None
@@ -127,7 +171,22 @@ class Predictor:
         """Whether the network can be told the kind of perturbation."""
         return self.network.config.architecture == "gene_transformer"
 
-    def predict(
+    def predict(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
+        """Score the genes of one comparison; several threads may do so at once.
+
+        Parameters
+        ----------
+        control, perturbed, options
+            As of `prepare`.
+
+        Raises
+        ------
+        InputError
+            As `prepare`.
+        """
+        return self.launch([self.prepare(control, perturbed, **options)]).fetch()[0]
+
+    def prepare(
         self,
         control: np.ndarray,
         perturbed: np.ndarray,
@@ -139,8 +198,8 @@ class Predictor:
         test: str = "fisherz",
         control_seed: int | None = None,
         deviations: np.ndarray | None = None,
-    ) -> Prediction:
-        """Score the genes of one comparison; several threads may do so at once.
+    ) -> Comparison:
+        """Do all of a comparison that needs no device; several threads may do so at once.
 
         Parameters
         ----------
@@ -188,79 +247,68 @@ class Predictor:
         kept = self._keep(control, None if self.uses_graphs else deviations)
         if self.uses_graphs:
             graphs = {"n_subsets": n_subsets, "estimator": estimator, "test": test}
-            logits = self._logits_of_graphs(kept, perturbed, rng, control_seed, graphs)
+            inputs: tuple[Any, ...] = self._prepare_arms(kept, perturbed, rng, control_seed, graphs)
         else:
-            logits = self._logits_of_genes(kept, perturbed, rng, kind)
-        if not self.columns:
-            return Prediction(logits[0])
-        columns = gene_tests(kept.summary, perturbed)
-        if len(logits) > 1:
-            scores = sigmoid(logits)
-            columns["score_elsewhere"] = (scores[0] - scores[1]).astype(np.float32)
-        return Prediction(logits[0], columns)
+            # a single gene has no others
+            explained = self.columns and self.tells_elsewhere
+            summary = cast("ControlSummary", kept.summary)
+            found = prepare_genes(summary, perturbed, explained=explained and n_genes > 1)
+            inputs = (*found, *found) if explained and n_genes == 1 else found
+        columns = gene_tests(kept.summary, perturbed) if self.columns else {}
+        return Comparison(n_genes, inputs, kind, columns)
 
-    def _logits_of_genes(
-        self, kept: _KeptControl, perturbed: np.ndarray, rng: np.random.Generator, kind: str | None
-    ) -> np.ndarray:
-        """Logits of the gene transformer; where it can tell, then those without the other genes' evidence."""
+    def launch(self, comparisons: Sequence[Comparison]) -> LaunchedPredictions:
+        """Give the device its work on comparisons, without waiting for the results.
+
+        Parameters
+        ----------
+        comparisons
+            From `prepare`, of as many genes each. A comparison's prediction does not depend on the others,
+            but for rounding.
+        """
         import torch
 
-        # both in one pass of the network; a single gene has no others
-        explained = self.columns and self.tells_elsewhere
-        own_only = [False, perturbed.shape[1] > 1] if explained else [False]
-        batch = make_batch(
-            self.network,
-            [(kept.control, perturbed)] * len(own_only),
-            rng=rng,
-            kinds=[kind] * len(own_only),
-            summary=cast("ControlSummary", kept.summary),
-            own_only=own_only,
-        )
-        with torch.inference_mode():
-            return self.network(batch.to(self.device)).float().cpu().numpy()
+        from cdn_sc.nn.precision import matrix_products
 
-    def _logits_of_graphs(
+        launch = launch_graphs if self.uses_graphs else launch_genes
+        with torch.inference_mode(), matrix_products(self.precision, self.network, self.device):
+            return LaunchedPredictions(comparisons, launch(self.network, comparisons, self.device))
+
+    def batch_size(self, n_genes: int, n_subsets: int = 50) -> int:
+        """How many comparisons of this many genes to give to `launch` together.
+
+        Parameters
+        ----------
+        n_genes
+            Genes of each.
+        n_subsets
+            Gene subsets an arm (published architecture).
+        """
+        grid = grid_of_graphs if self.uses_graphs else grid_of_genes
+        elements = grid(self.network.config, n_genes, n_subsets)
+        most = GRID_ELEMENTS if self.device == "cpu" else GRID_ELEMENTS_DEVICE
+        return max(1, min(most // elements, MOST_AT_ONCE))
+
+    def _prepare_arms(
         self,
         kept: _KeptControl,
         perturbed: np.ndarray,
         rng: np.random.Generator,
         control_seed: int | None,
         graphs: dict[str, Any],
-    ) -> np.ndarray:
-        """Logits of the published architecture; the control arm's code is kept where it has a seed."""
-        import torch
-
+    ) -> tuple[ArmToEncode, ArmToEncode]:
+        """Both arms for the published architecture; the control arm is kept where it has a seed."""
+        num_vars = self.network.config.num_vars
         if control_seed is None:
-            n_subsets = graphs["n_subsets"]
-            options = graphs | {"n_subsets": (n_subsets, n_subsets)}
-            batch = make_batch(self.network, [(kept.control, perturbed)], rng=rng, **options)
-            with torch.inference_mode():
-                return self.network(batch.to(self.device)).float().cpu().numpy()
+            return prepare_both_arms(kept.control, perturbed, rng, num_vars, **graphs)
         with kept.lock:
             key = (control_seed, *graphs.values())
-            if key not in kept.codes:
-                kept.codes.clear()
-                kept.codes[key] = self._encode(kept.control, np.random.default_rng(control_seed), graphs)
-            control = kept.codes[key]
-        changed = self._encode(perturbed, rng, graphs)
-        with torch.inference_mode():
-            logits = self.network.compare(
-                control.code, changed.code, control.mean_variance, changed.mean_variance
-            )
-            return logits.float().cpu().numpy()
-
-    def _encode(self, values: np.ndarray, rng: np.random.Generator, graphs: dict[str, Any]) -> _ArmCode:
-        """Sample, estimate and encode one arm."""
-        import torch
-
-        from cdn_sc.graphs import arm_inputs
-        from cdn_sc.nn.batch import PERMUTATIONS_PER_ARM, collate_arms, draw_permutations
-
-        found = arm_inputs(values, rng=rng, **graphs)
-        identities = draw_permutations(rng, self.network.config.num_vars, PERMUTATIONS_PER_ARM)
-        arm = collate_arms([found], identities[None]).to(self.device)
-        with torch.inference_mode():
-            return _ArmCode(self.network.encode_arm(arm), arm.mean_variance)
+            if key not in kept.arms:
+                kept.arms.clear()
+                seeded = np.random.default_rng(control_seed)
+                kept.arms[key] = prepare_arm(kept.control, seeded, num_vars, shared=True, **graphs)
+            control = kept.arms[key]
+        return control, prepare_arm(perturbed, rng, num_vars, shared=False, **graphs)
 
     def _keep(self, control: np.ndarray, deviations: np.ndarray | None) -> _KeptControl:
         # read and replaced as one object, so that no thread sees a summary beside another's array
@@ -279,14 +327,6 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _ArmCode:
-    """An arm as the published architecture encodes it."""
-
-    code: Tensor
-    mean_variance: Tensor
-
-
-@dataclass(frozen=True)
 class _KeptControl:
     """A control array and what was computed from it; holding the array keeps its identity from reuse."""
 
@@ -294,8 +334,14 @@ class _KeptControl:
     checksum: int
     summary: ControlValues
     deviations: np.ndarray | None = None
-    codes: dict[tuple[Any, ...], _ArmCode] = field(default_factory=dict)
+    arms: dict[tuple[Any, ...], ArmToEncode] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
+
+
+def check_precision(precision: str) -> None:
+    """Raise if there is no such precision."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, not {precision!r}.")
 
 
 def _check_inputs(config: Any) -> None:
@@ -317,7 +363,11 @@ def _checksum(values: np.ndarray) -> int:
 
 
 def load_predictor(
-    model: str | PathLike[str] | nn.Module = "default", device: str = "cpu", *, columns: bool = True
+    model: str | PathLike[str] | nn.Module = "default",
+    device: str = "cpu",
+    *,
+    columns: bool = True,
+    precision: str = "float32",
 ) -> Predictor:
     """Predictor of a model by name, path, or the network itself.
 
@@ -327,7 +377,7 @@ def load_predictor(
         A name of :func:`cdn_sc.models.available`, a path of a weights file, or a network of ours.
     device
         A torch device that is there.
-    columns
+    columns, precision
         As of :class:`Predictor`.
 
     Raises
@@ -347,4 +397,4 @@ def load_predictor(
                 f"model is the name of a model, the path of a file of weights or a network, not {model!r}."
             )
         model = models.load(model if isinstance(model, str) else Path(model), device=device)
-    return Predictor(model, device, columns=columns)
+    return Predictor(model, device, columns=columns, precision=precision)

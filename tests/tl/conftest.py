@@ -1,6 +1,8 @@
 """A small screen and a stand-in for the model, so that these tests are about `tl` alone."""
 
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -27,10 +29,11 @@ class FakePredictor:
     name, version, sha256 = "fake", "1.2", "ab" * 32
     uses_graphs = takes_kind = True
     uses_correlations = False
+    device = "cpu"
 
     def __init__(self):
         self.min_genes, self.max_genes, self.max_subsets = 1, None, None
-        self.calls = []
+        self.calls, self.launched, self.most_at_once = [], [], 3
 
     def predict(
         self,
@@ -51,12 +54,23 @@ class FakePredictor:
         change = np.abs(perturbed.mean(0) - control.mean(0))
         return FakePrediction(change + noise, {"noise": noise.astype(np.float32)})
 
+    def prepare(self, control, perturbed, **options):
+        return partial(self.predict, control, perturbed, **options)
+
+    def launch(self, comparisons):
+        self.launched.append(len(comparisons))
+        predictions = [predict() for predict in comparisons]
+        return SimpleNamespace(fetch=lambda: predictions)
+
+    def batch_size(self, n_genes, n_subsets):
+        return self.most_at_once
+
 
 @pytest.fixture
 def predictor(monkeypatch):
     """The stand-in, which `predict_targets` then gets whatever the name of the model."""
     fake = FakePredictor()
-    monkeypatch.setattr(predictors, "load_predictor", lambda model="default", device="auto": fake)
+    monkeypatch.setattr(predictors, "load_predictor", lambda model="default", **_: fake)
     monkeypatch.setattr(cdn_sc.settings, "_verbosity", "warning")
     return fake
 

@@ -59,6 +59,7 @@ def test_result_has_the_documented_fields(screen, predictor):
         "estimator": "causal-learn",
         "test": "kci",
         "correlations": "",
+        "precision": "float32",
         "min_cells": 10,
         "seed": 0,
         "version": cdn_sc.__version__,

@@ -38,6 +38,9 @@ def predict(
     min_cells: Annotated[int, typer.Option(help="Cells that a group needs at least.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the large matrix products: float32, tf32 (on CUDA) or bfloat16.")
+    ] = "float32",
     n_jobs: Annotated[int, typer.Option(help="Groups worked on at once; -1 for all cores.")] = 1,
     normalise: Annotated[
         bool, typer.Option("--normalise", help="The values are counts: normalise and log them first.")
@@ -72,6 +75,7 @@ def predict(
             correlations=correlations,
             min_cells=min_cells,
             device=device,
+            precision=precision,
             n_jobs=n_jobs,
             rng=seed,
         )

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdn_sc.nn.precision import float32_products
+
 Axis = Literal["row", "column"]
 
 # Elements of a grid handled at a time without gradients: 8 MB in float32, 128 MB on an accelerator.
@@ -65,10 +67,11 @@ class TiedAttention(nn.Module):
         -------
         (B * heads, L, L) with L the length of the attended axis.
         """
+        grid = grid.to(self.q_proj.weight.dtype)
         q = self.q_proj(grid)
         if queries is not None:
             q = q.masked_fill(~queries[..., None], 0.0)
-        return torch.bmm(self._fold(q, axis), self._fold(self.k_proj(grid), axis).mT)
+        return float32_products(self._fold(q, axis), self._fold(self.k_proj(grid), axis).mT)
 
     def weights(self, logits: Tensor, keys: Tensor | None) -> Tensor:
         """Softmax of the logits over the keys.
@@ -105,7 +108,8 @@ class TiedAttention(nn.Module):
         -------
         (B, R, C, d).
         """
-        mixed = torch.bmm(weights, self._fold(self.v_proj(grid), axis))
+        dtype = self.v_proj.weight.dtype
+        mixed = torch.bmm(weights.to(dtype), self._fold(self.v_proj(grid.to(dtype)), axis))
         return self.out_proj(self._unfold(mixed, axis, grid.shape))
 
     def forward(self, grid: Tensor, axis: Axis, queries: Tensor | None, keys: Tensor | None) -> Tensor:
@@ -140,6 +144,7 @@ class FeedForward(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Map (..., d) to (..., d)."""
+        grid = grid.to(self.fc1.weight.dtype)
         return self.fc2(F.dropout(F.gelu(self.fc1(grid)), self.dropout, self.training))
 
 

@@ -80,9 +80,9 @@ class ArmBatch:
     padded: bool
 
     def to(self, device: torch.device | str) -> Self:
-        """Copy to a device."""
+        """Copy to a device; to CUDA without waiting for it."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)}
+        moved = {key: to_device(value, device) for key, value in values.items() if isinstance(value, Tensor)}
         return type(self)(**(values | moved))
 
     @property
@@ -120,6 +120,14 @@ class CDNBatch:
     def to(self, device: torch.device | str) -> Self:
         """Copy to a device."""
         return type(self)(self.control.to(device), self.perturbed.to(device))
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device; from the host to CUDA through pinned memory, without waiting for it."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        # torch keeps pinned memory from further use until the copy has been made
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def gene_mask(n_genes: Tensor, length: int) -> Tensor:

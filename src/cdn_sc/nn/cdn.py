@@ -140,7 +140,8 @@ class CDN(SEA):
         unchanged = None
         if self.config.form == "difference":
             same = (control_mean_variance == perturbed_mean_variance).all(dim=-1)
-            unchanged = same if bool(same.any()) else None
+            # looking at a value would make the host wait for the device
+            unchanged = same if same.device.type != "cpu" or bool(same.any()) else None
         of_gene = compare_codes(codes, statistics, self.axial_N_N_d2, genes, unchanged)
         logits = self.linear_out(of_gene).squeeze(-1)
         return logits if genes is None else logits.masked_fill(~genes, 0.0)

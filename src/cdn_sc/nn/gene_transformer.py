@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdn_sc.nn.batch import to_device
+
 KIND_NAMES = ("unknown", "knockdown", "activation", "knockout", "activity")
 
 
@@ -122,8 +124,8 @@ class GeneBatch:
     kind: Tensor
 
     def to(self, device: torch.device | str) -> GeneBatch:
-        """The same batch on another device."""
-        return GeneBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        """The same batch on another device; on CUDA without waiting for it."""
+        return GeneBatch(**{name: to_device(tensor, device) for name, tensor in vars(self).items()})
 
 
 def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None]) -> GeneBatch:

@@ -20,9 +20,10 @@ from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._options import check_options, options_with_effect
+from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
-from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads, score_groups
+from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +51,7 @@ def predict_targets(
     min_cells: int = 10,
     key_added: str = "cdn_targets",
     device: str = "auto",
+    precision: str = "float32",
     n_jobs: int | None = None,
     rng: int | np.random.Generator | None = 0,
     progress: bool | None = None,
@@ -127,15 +129,20 @@ def predict_targets(
         replaced; anything else is left alone, with an error.
     device
         `auto` (that of `cdn_sc.settings`, or a GPU when there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+    precision
+        Of the model's large matrix products: `float32`, or, where the device has units for it faster,
+        `tf32` (on CUDA; elsewhere the same as `float32`) or `bfloat16` (on CUDA, and on CPUs with AVX512-BF16
+        or AMX; slower on others). Sums, softmax, normalisation and all else stay in float32. Scores move a
+        little, and with them close ranks.
     n_jobs
         How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
         `cdn_sc.settings`.
     rng
         Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
         cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
-        which other groups are scored with it, nor on their order, nor on `n_jobs`. Of
-        a :class:`numpy.random.Generator` a seed is drawn, which advances it; `None` draws a fresh
-        one. The seed is kept in the result.
+        which other groups are scored with it, nor on their order, nor on `n_jobs`, but for rounding: small
+        groups go through the model together. Of a :class:`numpy.random.Generator` a seed is drawn, which
+        advances it; `None` draws a fresh one. The seed is kept in the result.
     progress
         Whether to show a progress bar; `None` shows one from verbosity `info` on.
     allow_counts
@@ -165,9 +172,9 @@ def predict_targets(
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
         `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `genes`,
-        `n_subsets`, `estimator`, `test`, `correlations`, `min_cells`, `seed`, `version` (of cdn-sc); an
-        empty str stands for what was not given or has no effect on the model, and -1 for `n_genes=None`
-        and for an `n_subsets` without effect.
+        `n_subsets`, `estimator`, `test`, `correlations`, `precision`, `min_cells`, `seed`, `version` (of
+        cdn-sc); an empty str stands for what was not given or has no effect on the model, and -1 for
+        `n_genes=None` and for an `n_subsets` without effect.
 
     Raises
     ------
@@ -204,6 +211,7 @@ def predict_targets(
     started = time.perf_counter()
     _check_arguments(adata, n_genes, n_subsets, min_cells, key_added, n_jobs, copy)
     check_options(kind, estimator, test, genes, correlations)
+    predictors.check_precision(precision)
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
@@ -217,7 +225,7 @@ def predict_targets(
     mask = resolve_mask(mask_var, expression)
     check_type(expression, allow_counts=allow_counts)
     resolved_device = resolve_device(device)
-    predictor = predictors.load_predictor(model, device=resolved_device)
+    predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
     _check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
     used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
@@ -249,7 +257,7 @@ def predict_targets(
     if genes == "shared":
         scorer.choose_shared_genes(arms.groups)
     results, skipped = score_groups(
-        scorer.score,
+        scorer,
         arms.groups,
         n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
         progress=settings.show_progress if progress is None else progress,
@@ -266,6 +274,7 @@ def predict_targets(
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
             "n_genes": -1 if n_genes is None else int(n_genes),
             "genes": genes,
+            "precision": precision,
             "min_cells": int(min_cells),
             "seed": seed,
             "version": _version(),

@@ -1,18 +1,13 @@
-"""Score the groups one by one: choose candidates, read their values, call the model."""
+"""What is done for each group before and after the model: candidates, values, the layout of the result."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from cdn_sc._logging import logger
-from cdn_sc.errors import DeviceMemoryError, InputError
+from cdn_sc.errors import InputError
 from cdn_sc.tl._candidates import (
     SharedCandidates,
     arm_statistics,
@@ -57,8 +52,25 @@ class ScoringOptions:
     seed: int
 
 
+@dataclass(frozen=True)
+class PreparedGroup:
+    """A group that only waits for the model.
+
+    Of its candidate genes (positions in `genes`): whether they vary in an arm, log fold change and Welch's t.
+    `extremes` are the least and largest value of its cells, `comparison` is what the predictor prepared.
+    """
+
+    group: str
+    genes: np.ndarray
+    varies: np.ndarray
+    logfoldchange: np.ndarray
+    t_statistic: np.ndarray
+    extremes: tuple[float, float]
+    comparison: Any
+
+
 class Scorer:
-    """Scores groups against one control arm, which is read once.
+    """Makes groups ready for the model, against one control arm, which is read once; lays out what it says.
 
     Raises
     ------
@@ -74,7 +86,7 @@ class Scorer:
         predictor: "Predictor",
         options: ScoringOptions,
     ) -> None:
-        self._expression, self._predictor, self._options = expression, predictor, options
+        self._expression, self.predictor, self._options = expression, predictor, options
         rows = expression.rows(control)
         low, high = extremes(rows)
         if _too_large(low, high):
@@ -90,7 +102,6 @@ class Scorer:
             self._screen = draw_screen_cells(expression, conditions, number, options.seed)
         self._last_control: _ControlValues | None = None
         self._shared: np.ndarray | None = None
-        self._one_at_a_time = Lock()
 
     def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
         """Choose the candidate genes once for all groups, in one pass over their cells.
@@ -105,8 +116,12 @@ class Scorer:
                     candidates.add(arm_statistics(rows))
         self._shared = candidates.choose(n_genes=self._options.n_genes, mask=self._options.mask)
 
-    def score(self, group: str, cells: np.ndarray) -> GroupResult:
-        """Return the scores of one group.
+    def batch_size(self, n_genes: int) -> int:
+        """Return how many groups with this many candidates the model takes at once."""
+        return self.predictor.batch_size(n_genes, self._options.n_subsets)
+
+    def prepare(self, group: str, cells: np.ndarray) -> "PreparedGroup":
+        """Return a group with all that needs no device; several threads may do so at once.
 
         Parameters
         ----------
@@ -137,32 +152,52 @@ class Scorer:
         among = "" if options.mask is None else " of mask_var"
         if not varies.any():
             raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells")
-        if genes.size < self._predictor.min_genes:
+        if genes.size < self.predictor.min_genes:
             raise GroupSkippedError(
                 f"{_count(genes.size, 'candidate gene')}{among}, and the model needs "
-                f"{self._predictor.min_genes}"
+                f"{self.predictor.min_genes}"
             )
-        prediction = self._predict(self._control_values(genes, group), dense(rows, genes), group)
         change = log_fold_change(
             self._control_statistics,
             statistics,
             logarithmic=self._logarithmic and looks_logarithmic(low, high),
         )
+        return PreparedGroup(
+            group=group,
+            genes=genes,
+            # a shared candidate that is constant in both arms of this group has no score here
+            varies=varies,
+            logfoldchange=change[genes],
+            t_statistic=welch_t(self._control_statistics, statistics)[genes].astype(np.float32),
+            extremes=(low, high),
+            comparison=self._comparison(self._control_values(genes, group), dense(rows, genes), group),
+        )
+
+    def finish(self, prepared: "PreparedGroup", prediction: "Prediction") -> GroupResult:
+        """Return the result of a group from what the model says.
+
+        Raises
+        ------
+        GroupSkippedError
+            The model's scores are not finite.
+        """
+        genes, varies = prepared.genes, prepared.varies
         logits = np.asarray(prediction.logits)
         if logits.shape != genes.shape:
             raise RuntimeError(
-                f"the model returned {logits.shape} scores for {genes.shape} genes in {group!r}"
+                f"the model returned {logits.shape} scores for {genes.shape} genes in {prepared.group!r}"
             )
         if not np.isfinite(logits).all():
+            low, high = prepared.extremes
             raise GroupSkippedError(
                 f"the model gives scores that are not finite; its values range from {low:g} to {high:g}"
             )
-        # a shared candidate that is constant in both arms of this group has no score here
         columns = {name: values[varies] for name, values in prediction.columns.items()}
         if "t_statistic" in columns:  # of all control cells, where the model saw a part of them
-            t = welch_t(self._control_statistics, statistics)[genes][varies]
-            columns["t_statistic"] = t.astype(np.float32)
-        return GroupResult(group, genes[varies], logits[varies], change[genes][varies], columns)
+            columns["t_statistic"] = prepared.t_statistic[varies]
+        return GroupResult(
+            prepared.group, genes[varies], logits[varies], prepared.logfoldchange[varies], columns
+        )
 
     def _control_values(self, genes: np.ndarray, group: str) -> "_ControlValues":
         """Return the control cells and the deviations of the screen's cells at these genes.
@@ -188,39 +223,20 @@ class Scorer:
         n_cells = self._control.shape[0] + sum(self._screen.sizes.values())
         return group if self._screen.sizes.get(group, 0) > LARGEST_OWN_SHARE * n_cells else None
 
-    def _predict(self, control: "_ControlValues", perturbed: np.ndarray, group: str) -> "Prediction":
-        import torch
-
+    def _comparison(self, control: "_ControlValues", perturbed: np.ndarray, group: str) -> Any:
         # predictors that read no correlations need not know the word
         given = {} if control.deviations is None else {"deviations": control.deviations}
-
-        def predict() -> "Prediction":
-            return self._predictor.predict(
-                control.values,
-                perturbed,
-                rng=generator_of_group(self._options.seed, group),
-                kind=self._options.kind,
-                n_subsets=self._options.n_subsets,
-                estimator=self._options.estimator,
-                test=self._options.test,
-                control_seed=self._options.seed,
-                **given,
-            )
-
-        try:
-            return predict()
-        except torch.cuda.OutOfMemoryError:
-            logger.warning("Out of device memory in group %r: trying it once more by itself.", group)
-        with self._one_at_a_time:
-            torch.cuda.empty_cache()
-            try:
-                return predict()
-            except torch.cuda.OutOfMemoryError as error:
-                raise DeviceMemoryError(
-                    f"the device ran out of memory in group {group!r} with {control.genes.size} candidate "
-                    f"genes: lower n_genes (such as n_genes={max(control.genes.size // 2, 1)}) or n_jobs, "
-                    "or take device='cpu'."
-                ) from error
+        return self.predictor.prepare(
+            control.values,
+            perturbed,
+            rng=generator_of_group(self._options.seed, group),
+            kind=self._options.kind,
+            n_subsets=self._options.n_subsets,
+            estimator=self._options.estimator,
+            test=self._options.test,
+            control_seed=self._options.seed,
+            **given,
+        )
 
 
 @dataclass(frozen=True)
@@ -231,71 +247,6 @@ class _ControlValues:
     without: str | None
     values: np.ndarray
     deviations: np.ndarray | None
-
-
-def score_groups(
-    score: Callable[[str, np.ndarray], GroupResult],
-    groups: Mapping[str, np.ndarray],
-    *,
-    n_jobs: int,
-    progress: bool,
-) -> tuple[list[GroupResult], dict[str, str]]:
-    """Score all groups.
-
-    Parameters
-    ----------
-    score
-        Scores one group, given its name and the rows of its cells.
-    groups
-        Rows of the cells of each group.
-    n_jobs
-        How many threads work on groups at once.
-    progress
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    The results, and for each group that could not be scored the reason.
-    """
-    results: list[GroupResult] = []
-    skipped: dict[str, str] = {}
-    with tqdm(total=len(groups), desc="predict targets", unit="group", disable=not progress) as bar:
-        for group, outcome in _outcomes(score, groups, n_jobs):
-            bar.set_postfix_str(group, refresh=False)
-            bar.update()
-            if isinstance(outcome, GroupResult):
-                results.append(outcome)
-            else:
-                skipped[group] = str(outcome)
-    if not results:
-        raise InputError(f"no group could be scored: {list_skipped(skipped)}.")
-    return results, skipped
-
-
-def _outcomes(
-    score: Callable[[str, np.ndarray], GroupResult], groups: Mapping[str, np.ndarray], n_jobs: int
-) -> Iterator[tuple[str, GroupResult | GroupSkippedError]]:
-    def attempt(group: str) -> GroupResult | GroupSkippedError:
-        try:
-            return score(group, groups[group])
-        except GroupSkippedError as reason:
-            return reason
-
-    if n_jobs == 1:
-        for group in groups:
-            yield group, attempt(group)
-        return
-    waiting = iter(groups)
-    pool = ThreadPoolExecutor(n_jobs, thread_name_prefix="cdn_sc")
-    try:
-        running = {pool.submit(attempt, group): group for group in islice(waiting, n_jobs)}
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
-            running |= {pool.submit(attempt, group): group for group in islice(waiting, len(done))}
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def number_of_threads(n_jobs: int, n_groups: int) -> int:

@@ -1,0 +1,206 @@
+"""Comparisons on their way through a network: made ready on the host, scored together on the device.
+
+`prepare_*` is all that needs no device; `launch_*` gives the device its work and does not wait for it; what
+they return is fetched later. So the host makes the next comparisons ready while the device has the present
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cdn_sc.features import ControlSummary, GeneInputs
+    from cdn_sc.graphs.arm import ArmInputs
+
+# Elements of the largest grid of a network call: on a CPU what its caches hold, on a device what fills it.
+GRID_ELEMENTS = 2**19
+GRID_ELEMENTS_DEVICE = 2**26
+MOST_AT_ONCE = 256
+
+
+@dataclass
+class ArmToEncode:
+    """One arm as the published architecture reads it.
+
+    Parameters
+    ----------
+    inputs
+        Local graphs and statistics.
+    identities
+        Permutations of the arm, (3, num_vars + 1).
+    shared
+        Whether other comparisons have this arm too: its code is then kept.
+    """
+
+    inputs: ArmInputs
+    identities: np.ndarray
+    shared: bool = False
+    code: ArmCode | None = None
+    lock: Lock = field(default_factory=Lock)
+
+
+@dataclass(frozen=True)
+class ArmCode:
+    """An arm as the published architecture encodes it: (1, N, N, d), and mean and variance, (1, N, 2)."""
+
+    code: Tensor
+    mean_variance: Tensor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that only waits for the network.
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes.
+    inputs
+        What the network reads: two arms (`ArmToEncode`, control first), or one or two `GeneInputs`, the
+        second without what other genes say.
+    kind
+        Kind of perturbation where known.
+    columns
+        Columns of the prediction that come from no network.
+    """
+
+    n_genes: int
+    inputs: tuple[Any, ...]
+    kind: str | None
+    columns: dict[str, np.ndarray]
+
+
+class Launched:
+    """Logits that the device may still be working on, (B, V, N) with V logits of each gene."""
+
+    def __init__(self, logits: Tensor) -> None:
+        import torch
+
+        self._logits, self._ready = logits.float(), None
+        if logits.device.type == "cuda":
+            on_host = torch.empty(logits.shape, dtype=torch.float32, pin_memory=True)
+            self._logits = on_host.copy_(self._logits, non_blocking=True)
+            self._ready = torch.cuda.Event()
+            self._ready.record(torch.cuda.current_stream(logits.device))
+
+    def fetch(self) -> np.ndarray:
+        """Wait for the logits, (B, V, N) float32."""
+        if self._ready is not None:
+            self._ready.synchronize()
+        return self._logits.cpu().numpy()
+
+
+def prepare_genes(
+    summary: ControlSummary, perturbed: np.ndarray, *, explained: bool
+) -> tuple[GeneInputs, ...]:
+    """Return the inputs of the gene transformer.
+
+    Parameters
+    ----------
+    summary
+        Of the control cells.
+    perturbed
+        Cells x genes.
+    explained
+        Whether also without what the other genes say about each gene.
+    """
+    from cdn_sc.features import gene_inputs, withhold_others
+
+    found = gene_inputs(summary, perturbed)
+    return (found, withhold_others(found)) if explained else (found,)
+
+
+def prepare_arm(
+    values: np.ndarray, rng: np.random.Generator, num_vars: int, *, shared: bool, **graphs: Any
+) -> ArmToEncode:
+    """Sample an arm, estimate its local graphs and draw its identities, for the published architecture."""
+    from cdn_sc.graphs import arm_inputs
+    from cdn_sc.nn.batch import PERMUTATIONS_PER_ARM, draw_permutations
+
+    inputs = arm_inputs(values, rng=rng, **graphs)
+    return ArmToEncode(inputs, draw_permutations(rng, num_vars, PERMUTATIONS_PER_ARM), shared)
+
+
+def prepare_both_arms(
+    control: np.ndarray, perturbed: np.ndarray, rng: np.random.Generator, num_vars: int, **graphs: Any
+) -> tuple[ArmToEncode, ArmToEncode]:
+    """The same for a comparison that shares nothing: both samples are drawn before the identities."""
+    from cdn_sc.graphs import arm_inputs
+    from cdn_sc.nn.batch import PERMUTATIONS_PER_ARM, draw_permutations
+
+    inputs = [arm_inputs(values, rng=rng, **graphs) for values in (control, perturbed)]
+    identities = draw_permutations(rng, num_vars)
+    return (
+        ArmToEncode(inputs[0], identities[:PERMUTATIONS_PER_ARM]),
+        ArmToEncode(inputs[1], identities[PERMUTATIONS_PER_ARM:]),
+    )
+
+
+def grid_of_genes(config: Any, n_genes: int, n_subsets: int) -> int:
+    """Elements of the largest grids that the gene transformer makes of a comparison."""
+    from cdn_sc.features.control import N_NEIGHBOURS
+
+    messages = 2 * config.edge_channels * min(N_NEIGHBOURS, n_genes)
+    return 2 * n_genes * (messages + config.mixing * n_genes)
+
+
+def grid_of_graphs(config: Any, n_genes: int, n_subsets: int) -> int:
+    """Elements of the largest grid that the published architecture makes of a comparison."""
+    pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
+    of_pairs = n_subsets * pairs * config.channels
+    return max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)
+
+
+def launch_genes(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:
+    """Score comparisons of as many genes each with the gene transformer."""
+    from cdn_sc.nn.gene_transformer import collate_genes
+
+    inputs = [each for comparison in comparisons for each in comparison.inputs]
+    kinds = [comparison.kind for comparison in comparisons for _ in comparison.inputs]
+    logits = network(collate_genes(inputs, kinds).to(device))
+    return Launched(logits.view(len(comparisons), -1, comparisons[0].n_genes))
+
+
+def launch_graphs(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:
+    """Score comparisons of as many genes each with the published architecture.
+
+    Control arms that comparisons share are encoded once.
+    """
+    controls = _codes_of_controls(network, [each.inputs[0] for each in comparisons], device)
+    perturbed = _encode(network, [each.inputs[1] for each in comparisons], device)
+    logits = network.compare(controls.code, perturbed.code, controls.mean_variance, perturbed.mean_variance)
+    return Launched(logits[:, None])
+
+
+def _codes_of_controls(network: Any, arms: Sequence[ArmToEncode], device: str) -> ArmCode:
+    import torch
+
+    first = arms[0]
+    if all(arm is first for arm in arms):
+        with first.lock:
+            found = first.code or _encode(network, [first], device)
+            first.code = found if first.shared else None
+        both = found.code, found.mean_variance
+        return ArmCode(*(values.expand(len(arms), *values.shape[1:]) for values in both))
+    different = list({id(arm): arm for arm in arms}.values())
+    codes = _encode(network, different, device)
+    if len(different) == len(arms):
+        return codes
+    places = [next(i for i, arm in enumerate(different) if arm is each) for each in arms]
+    index = torch.tensor(places, device=codes.code.device)
+    return ArmCode(codes.code.index_select(0, index), codes.mean_variance.index_select(0, index))
+
+
+def _encode(network: Any, arms: Sequence[ArmToEncode], device: str) -> ArmCode:
+    from cdn_sc.nn.batch import collate_arms
+
+    batch = collate_arms([arm.inputs for arm in arms], [arm.identities for arm in arms]).to(device)
+    return ArmCode(network.encode_arm(batch), batch.mean_variance)
