@@ -142,7 +142,7 @@ def simulate(setting: Setting, kind: str, n_groups: int, seed: int, network: int
         strength=setting.strength,
         effect=setting.effect,
         penetrance=setting.penetrance,
-        deviations=setting.other_groups > 0,
+        contrasts=setting.other_groups > 0,
     )
     return pairs[:n_groups]
 
@@ -175,7 +175,7 @@ def _model_scores(
     scores = {}
     for told in (False, True) if predictor.takes_kind else (False,):
         rng = seeded_rng("test", *key, "model")
-        given = {} if pair.deviations is None else {"deviations": pair.deviations}
+        given = {} if pair.contrasts is None else {"contrasts": pair.contrasts}
         prediction = predictor.predict(
             pair.control, pair.perturbed, rng=rng, kind=kind if told else None, **given
         )

@@ -36,7 +36,7 @@ def score_network(model: str, kind: str, network: int, n_groups: int) -> Iterato
         round(float(np.exp(rng.uniform(*np.log(limits))))) for limits in (GENES, CONTROL_CELLS)
     )
     sizes = {"n_genes": n_genes, "n_control": n_control, "n_groups": n_groups, "n_perturbed": CELLS}
-    for pair in screen_pairs(rng, kinds={kind: 1.0}, deviations=True, **sizes):
+    for pair in screen_pairs(rng, kinds={kind: 1.0}, contrasts=True, **sizes):
         tie_break = rng.permutation(n_genes)
         for told in (False, True):
             found = predictor.predict(
@@ -44,7 +44,7 @@ def score_network(model: str, kind: str, network: int, n_groups: int) -> Iterato
                 pair.perturbed,
                 rng=rng,
                 kind=kind if told else None,
-                deviations=pair.deviations,
+                contrasts=pair.contrasts,
             )
             for test in TESTS:
                 by_test = np.log(rankdata(-np.abs(found.columns[test])))

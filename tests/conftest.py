@@ -47,7 +47,7 @@ def record_summaries(monkeypatch):
         monkeypatch.setattr(
             module,
             "control_summary",
-            lambda control, *deviations: made.append(control) or summarise(control, *deviations),
+            lambda control, *contrasts: made.append(control) or summarise(control, *contrasts),
         )
         return made
 

@@ -119,12 +119,12 @@ def test_cells_of_other_conditions_change_what_is_read_of_genes_together(predict
     control, perturbed = arm(0), arm(1, 20)
     others = arm(2, 300) - arm(2, 300).mean(axis=0)
     alone = logits(predictor, control, perturbed)
-    assert not np.array_equal(logits(predictor, control, perturbed, deviations=others), alone)
+    assert not np.array_equal(logits(predictor, control, perturbed, contrasts=others), alone)
     # what was kept with them is not taken for what is computed without them
     np.testing.assert_array_equal(logits(predictor, control, perturbed), alone)
     options = {"n_subsets": 6}
     np.testing.assert_array_equal(
-        logits(cdn, control, perturbed, deviations=others, **options),
+        logits(cdn, control, perturbed, contrasts=others, **options),
         logits(cdn, control, perturbed, **options),
     )
 

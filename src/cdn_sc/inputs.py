@@ -67,19 +67,19 @@ def make_batch(
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
-def control_summary(control: np.ndarray, deviations: np.ndarray | None = None) -> ControlSummary:
+def control_summary(control: np.ndarray, contrasts: np.ndarray | None = None) -> ControlSummary:
     """What the gene transformer needs of the control cells, shared by all groups compared with them.
 
     Parameters
     ----------
     control
         Control cells x genes, float32.
-    deviations
-        Cells of other conditions less their condition's mean, cells x genes, that sharpen the correlations.
+    contrasts
+        How cells of other conditions vary within these, contrasts x genes, which sharpens the correlations.
     """
     from cdn_sc.features import summarize_control
 
-    return summarize_control(control, deviations)
+    return summarize_control(control, contrasts)
 
 
 def _gene_batch(

@@ -197,7 +197,7 @@ class Predictor:
         estimator: str = "fci",
         test: str = "fisherz",
         control_seed: int | None = None,
-        deviations: np.ndarray | None = None,
+        contrasts: np.ndarray | None = None,
     ) -> Comparison:
         """Do all of a comparison that needs no device; several threads may do so at once.
 
@@ -218,11 +218,10 @@ class Predictor:
             Seed of the control arm's subsets and identities, in place of `rng` (published architecture): what
             the network makes of the control arm is then kept, and predictions with the same control array and
             seed share it. None draws them anew from `rng`.
-        deviations
-            Cells of other conditions of the screen, each less its condition's mean, cells x genes, float32:
-            they sharpen the control correlations that the gene transformer reads. The published architecture
-            ignores them. The very same array must come with the same control array for what was computed to
-            be kept.
+        contrasts
+            How cells of other conditions of the screen vary within these, contrasts x genes, float32: they
+            sharpen the correlations that the gene transformer reads. The published architecture ignores them.
+            For what was computed to be kept, the very same array must come with the same control array.
 
         Raises
         ------
@@ -244,7 +243,7 @@ class Predictor:
             raise InputError(
                 f"n_subsets={n_subsets}, but the model {self.name} takes {self.max_subsets} at most."
             )
-        kept = self._keep(control, None if self.uses_graphs else deviations)
+        kept = self._keep(control, None if self.uses_graphs else contrasts)
         if self.uses_graphs:
             graphs = {"n_subsets": n_subsets, "estimator": estimator, "test": test}
             inputs: tuple[Any, ...] = self._prepare_arms(kept, perturbed, rng, control_seed, graphs)
@@ -310,14 +309,14 @@ class Predictor:
             control = kept.arms[key]
         return control, prepare_arm(perturbed, rng, num_vars, shared=False, **graphs)
 
-    def _keep(self, control: np.ndarray, deviations: np.ndarray | None) -> _KeptControl:
+    def _keep(self, control: np.ndarray, contrasts: np.ndarray | None) -> _KeptControl:
         # read and replaced as one object, so that no thread sees a summary beside another's array
         kept = self._kept
         checksum = _checksum(control)
-        same = kept is not None and kept.control is control and kept.deviations is deviations
+        same = kept is not None and kept.control is control and kept.contrasts is contrasts
         if kept is None or not same or kept.checksum != checksum:
-            summary = sort_arm(control) if self.uses_graphs else control_summary(control, deviations)
-            kept = self._kept = _KeptControl(control, checksum, summary, deviations)
+            summary = sort_arm(control) if self.uses_graphs else control_summary(control, contrasts)
+            kept = self._kept = _KeptControl(control, checksum, summary, contrasts)
         return kept
 
 
@@ -333,7 +332,7 @@ class _KeptControl:
     control: np.ndarray
     checksum: int
     summary: ControlValues
-    deviations: np.ndarray | None = None
+    contrasts: np.ndarray | None = None
     arms: dict[tuple[Any, ...], ArmToEncode] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
@@ -359,6 +358,8 @@ def _check_inputs(config: Any) -> None:
 
 def _checksum(values: np.ndarray) -> int:
     """Tells an array from one that was written over; far cheaper than what is computed from it."""
+    if not values.flags.writeable and values.base is None:
+        return 0
     return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
 
 

@@ -5,6 +5,7 @@ import pytest
 from arms import correlated_values
 from scipy import stats
 
+from cdn_sc._contrasts import within_conditions
 from cdn_sc.features.control import (
     correlation_matrix,
     moments,
@@ -114,11 +115,11 @@ def test_summary(values):
 def test_cells_of_other_conditions_sharpen_correlations_alone(values):
     rng = np.random.default_rng(2)
     groups = [correlated_values(rng, size, 7) + shift for size, shift in ((50, 3.0), (80, -1.0))]
-    deviations = np.concatenate([group - group.mean(axis=0) for group in groups])
-    alone, sharper = summarize_control(values), summarize_control(values, deviations)
-    assert (sharper.n_cells, sharper.n_relation_cells) == (300, 430)
+    contrasts = within_conditions(groups)
+    alone, sharper = summarize_control(values), summarize_control(values, contrasts)
+    assert (sharper.n_cells, sharper.n_relation_cells) == (300, 428)
     assert (alone.n_cells, alone.n_relation_cells) == (300, 300)
-    together = np.concatenate([values - values.mean(axis=0), deviations])
+    together = np.concatenate([part - part.mean(axis=0) for part in (values, *groups)])
     expected = together.T @ together
     expected /= np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     np.testing.assert_allclose(sharper.correlation, expected, atol=1e-5)
@@ -133,7 +134,7 @@ def test_no_cells_of_other_conditions(values):
 
 
 def test_deviations_of_other_genes(values):
-    with pytest.raises(ValueError, match=r"deviations have shape \(5, 6\); cells x 7 genes"):
+    with pytest.raises(ValueError, match=r"contrasts have shape \(5, 6\); contrasts x 7 genes"):
         summarize_control(values, np.zeros((5, 6), dtype=np.float32))
 
 

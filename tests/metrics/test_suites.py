@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from cdn_sc._contrasts import within_conditions
 from cdn_sc.metrics import available_suites, evaluate, register_suite, suite
 from cdn_sc.metrics.suites import suite_size
 
@@ -118,11 +119,11 @@ def test_correlations_of_a_suite():
     options = {"genes": 30, "kinds": ("knockout",), "n_networks": 1, "n_groups": 3, "n_control": 40}
     first, *_ = pairs = list(suite("screens", **options))
     sizes = [len(pair.perturbed) for pair in pairs]
-    assert [len(pair.deviations) for pair in pairs] == [sum(sizes) - size for size in sizes]
-    other = pairs[1].perturbed - pairs[1].perturbed.mean(axis=0)
-    np.testing.assert_allclose(first.deviations[: sizes[1]], other, atol=1e-5)
+    assert [len(pair.contrasts) for pair in pairs] == [sum(sizes) - size - 2 for size in sizes]
+    expected = within_conditions([pair.perturbed for pair in pairs[1:]])
+    np.testing.assert_array_equal(first.contrasts, expected)
     (without, *_) = suite("screens", correlations="control", **options)
-    assert without.deviations is None
+    assert without.contrasts is None
     np.testing.assert_array_equal(without.perturbed, first.perturbed)
     with pytest.raises(ValueError, match="correlations is 'screen' or 'control', not 'all'"):
         next(suite("screens", correlations="all", **options))
@@ -130,8 +131,8 @@ def test_correlations_of_a_suite():
 
 def test_correlations_of_a_real_screen(screen_file):
     first, second = suite("real", path=screen_file)
-    assert len(first.deviations) - len(second.deviations) == len(second.perturbed) - len(first.perturbed)
-    assert next(suite("real", path=screen_file, correlations="control")).deviations is None
+    assert len(first.contrasts) - len(second.contrasts) == len(second.perturbed) - len(first.perturbed)
+    assert next(suite("real", path=screen_file, correlations="control")).contrasts is None
 
 
 def test_large_screens_are_like_screens_on_networks_of_their_own():

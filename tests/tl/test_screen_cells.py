@@ -5,8 +5,10 @@ import pytest
 from scipy import sparse
 
 import cdn_sc
+from cdn_sc import predictors
+from cdn_sc._contrasts import within_conditions
 from cdn_sc.errors import InputError
-from cdn_sc.tl import _scoring, predict_targets
+from cdn_sc.tl import _scoring, _screen_cells, predict_targets
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._screen_cells import draw_screen_cells
@@ -40,41 +42,62 @@ def label(adata, group):
 
 
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
-def test_deviations_are_from_the_mean_of_each_condition(screen, kind):
+def test_variation_within_each_condition(screen, kind):
     if kind == "dense":
         screen.X = screen.X.toarray()
     found = cells_of(screen)
     assert found.sizes == {"A+B": 20, "drug_A": 20, "drug_B": 20, "x/y": 20}
     genes = np.array([2, 5])
-    deviations = found.deviations(genes)
-    assert deviations.shape == (80, 2)
+    contrasts = found.contrasts(genes)
+    assert contrasts.shape == (4 * 19, 2)
     values = screen[label(screen, "drug_B")].X
     values = (values.toarray() if sparse.issparse(values) else values)[:, genes]
-    np.testing.assert_allclose(deviations[40:60], values - values.mean(axis=0), atol=1e-6)
-    without = found.deviations(genes, without="drug_A")
-    np.testing.assert_array_equal(without, np.delete(deviations, np.arange(20, 40), axis=0))
+    np.testing.assert_allclose(contrasts[38:57], within_conditions([values]), atol=1e-6)
+    without = found.contrasts(genes, without="drug_A")
+    np.testing.assert_array_equal(without, np.delete(contrasts, np.arange(19, 38), axis=0))
 
 
-def test_cells_are_drawn_by_the_seed_alone(screen):
-    first, again, other = (cells_of(screen, 30, seed) for seed in (0, 0, 1))
-    assert sum(first.sizes.values()) <= 30
-    assert first.sizes == again.sizes
-    assert (first.rows != again.rows).nnz == 0
-    assert first.rows.shape != other.rows.shape or (first.rows != other.rows).nnz > 0
+@pytest.mark.parametrize("as_dense", [False, True])
+def test_cells_are_drawn_by_the_seed_alone(screen, as_dense):
+    if as_dense:
+        screen.X = screen.X.toarray()
+    genes = np.arange(12)
+    first, again, other = (cells_of(screen, 44, seed) for seed in (0, 0, 1))
+    # as many conditions as give ten cells each, or their share of the cells
+    assert sorted(first.sizes.values()) == [11, 11, 11, 11]
+    assert set(cells_of(screen, 30).sizes.values()) == {10}
+    assert len(cells_of(screen, 30).sizes) == 3
+    np.testing.assert_array_equal(first.contrasts(genes), again.contrasts(genes))
+    assert not np.array_equal(first.contrasts(genes), other.contrasts(genes))
 
 
-def test_no_cells_are_asked_for(screen):
-    assert cells_of(screen, 0).deviations(np.array([1, 3])).shape == (0, 2)
+def test_dense_matrices_of_very_many_genes(screen, monkeypatch):
+    monkeypatch.setattr(_screen_cells, "MOST_DENSE_VALUES", 12 * 25)
+    assert sum(cells_of(screen).sizes.values()) == 80
+    screen.X = screen.X.toarray()
+    assert sum(cells_of(screen).sizes.values()) == 20
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_cells_that_cannot_be_computed_with_are_left_out(screen, value):
+def test_no_cells(screen, network):
+    assert cells_of(screen, 0).contrasts(np.array([1, 3])).shape == (0, 2)
+    only = screen[label(screen, "control")].copy()
+    only.obs["perturbation"] = only.obs["perturbation"].cat.set_categories(["control", "A"])
+    with pytest.raises(InputError, match=r"no group could be scored: 'A' \(0 cells"):
+        scores(only, network, groups=["A"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_cells_that_cannot_be_computed_with_are_left_out(screen, value, dtype):
     rows = np.flatnonzero(label(screen, "drug_A"))
-    values = screen.X.toarray().astype(np.float64)
-    values[rows[:19], 3] = value
-    for matrix in (values, sparse.csr_matrix(values)):
+    values = screen.X.toarray().astype(dtype)
+    with np.errstate(over="ignore"):
+        values[rows[:19], 3] = value
+    kinds = [values] if dtype == np.float16 else [values, sparse.csr_matrix(values)]
+    for matrix in kinds:
         screen.X = matrix
-        # one cell is left, which has no deviation from its own mean
+        # one cell is left, which does not vary by itself
         assert cells_of(screen).sizes == {"A+B": 20, "drug_B": 20, "x/y": 20}
 
 
@@ -95,10 +118,14 @@ def test_control_alone(screen, network):
     np.testing.assert_array_equal(scores(only, network), alone)
 
 
-def test_groups_of_few_cells_share_what_is_computed(screen, network, monkeypatch):
+def test_groups_of_few_cells_share_what_is_computed(screen, network, monkeypatch, record_summaries):
+    made = record_summaries(predictors)
     left_out = scores(screen, network)
+    assert len(made) == 4
     monkeypatch.setattr(_scoring, "LARGEST_OWN_SHARE", 0.5)
+    made.clear()
     assert not np.array_equal(scores(screen, network), left_out)
+    assert len(made) == 1
 
 
 def test_unknown_choice(screen):
@@ -112,6 +139,6 @@ def test_without_effect_on_networks_that_read_graphs(screen):
     from cdn_sc.nn.config import CDNConfig
 
     network = CDN(CDNConfig(channels=16, heads=2, blocks=1)).eval()
-    with pytest.warns(UserWarning, match="correlations='control' without effect"):
+    with pytest.warns(UserWarning, match="correlations='control' without effect: the model .* reads no corr"):
         scores(screen, network, correlations="control", n_subsets=6)
     assert screen.uns["cdn_targets"]["params"]["correlations"] == ""

@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def n_relation_cells(self) -> int:
-        """Number of cells behind the control correlations."""
+        """Degrees of freedom behind the correlations."""
         return self.control.n_relation_cells
 
     @property

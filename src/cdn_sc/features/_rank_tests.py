@@ -54,7 +54,7 @@ def _rank_tests(control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
 
 def sort_genes(values: np.ndarray) -> np.ndarray:
     """Cells x genes to genes x cells, each gene's values ascending, float32 and contiguous."""
-    by_gene = np.ascontiguousarray(values.T, dtype=np.float32)
+    by_gene = np.array(values.T, dtype=np.float32, order="C")  # a copy, also of a single gene
     by_gene.sort(axis=1)
     return by_gene
 

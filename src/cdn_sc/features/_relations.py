@@ -1,4 +1,4 @@
-"""Matrices made of the control correlations, through which genes read each other: once for all groups."""
+"""Matrices made of the correlations, through which genes read each other: once for all groups."""
 
 from typing import NamedTuple
 

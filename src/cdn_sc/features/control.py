@@ -121,7 +121,7 @@ class ControlSummary:
     mean, variance, excess_kurtosis, detection
         Per gene, see :class:`Moments`.
     correlation
-        Pearson correlations, genes x genes, float32; ones on the diagonal.
+        Pearson correlations within conditions, genes x genes, float32; ones on the diagonal.
     precisions
         Regularised inverses of `correlation`, one for each of ``SHRINKAGES``.
     partial
@@ -193,30 +193,31 @@ def _as_correlation(correlation: np.ndarray) -> np.ndarray:
     return correlation
 
 
-def _pooled_correlation(standardised: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+def _pooled_correlation(standardised: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
     """Correlations within conditions, of control cells and others on the scale of the control cells."""
-    products = standardised.T @ standardised + deviations.T @ deviations
+    products = standardised.T @ standardised + contrasts.T @ contrasts
     length = np.sqrt(np.diag(products))
     scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
     return _as_correlation(products * scale[:, None] * scale[None, :])
 
 
-def summarize_control(values: np.ndarray, deviations: np.ndarray | None = None) -> ControlSummary:
+def summarize_control(values: np.ndarray, contrasts: np.ndarray | None = None) -> ControlSummary:
     """Summarise the control cells: moments, sorted values, correlations and their inverses.
 
     Parameters
     ----------
     values
         Control cells x genes, float32, finite, at least 2 cells.
-    deviations
-        Cells of other conditions, cells x the same genes, float32, each less the mean of its condition: they
-        sharpen the correlations, and nothing else. A gene that is hit in one condition has much the same
-        relations to the others in the rest, and in a screen most cells are not control cells.
+    contrasts
+        How cells of other conditions vary within these, contrasts x the same genes, float32: of m cells of a
+        condition, m - 1 orthonormal combinations without its mean. They sharpen the correlations, and nothing
+        else: a gene that is hit in one condition has much the same relations to the others in the rest, and
+        in a screen most cells are not control cells.
 
     Raises
     ------
     ValueError
-        If `values` has not two dimensions, no gene, or fewer than 2 cells, or `deviations` other genes.
+        If `values` has not two dimensions, no gene, or fewer than 2 cells, or `contrasts` other genes.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
     if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 1:
@@ -225,17 +226,15 @@ def summarize_control(values: np.ndarray, deviations: np.ndarray | None = None) 
         )
     mean, variance, kurtosis, detection = moments(values)
     standardised, n_relation_cells = standardise(values, mean, variance), values.shape[0]
-    if deviations is None or not len(deviations):
+    if contrasts is None or not len(contrasts):
         correlation = correlation_matrix(values, mean, variance)
     else:
-        if deviations.ndim != 2 or deviations.shape[1] != values.shape[1]:
+        if contrasts.ndim != 2 or contrasts.shape[1] != values.shape[1]:
             raise ValueError(
-                f"the deviations have shape {deviations.shape}; cells x {values.shape[1]} genes are needed"
+                f"the contrasts have shape {contrasts.shape}; contrasts x {values.shape[1]} genes are needed"
             )
-        correlation = _pooled_correlation(
-            standardised, standardise(deviations, np.zeros_like(mean), variance)
-        )
-        n_relation_cells += len(deviations)
+        correlation = _pooled_correlation(standardised, standardise(contrasts, np.zeros_like(mean), variance))
+        n_relation_cells += len(contrasts)
     precisions = tuple(shrunken_precision(correlation, n_relation_cells, s) for s in SHRINKAGES)
     partial = precisions[1].partial_correlation()
     strength = np.maximum(np.abs(partial), np.abs(correlation))

@@ -62,7 +62,7 @@ class GeneInputs:
 
 
 def gene_inputs(control: ControlSummary, perturbed_values: np.ndarray) -> GeneInputs:
-    """Compare perturbed cells with the control arm, gene by gene and through the control correlations.
+    """Compare perturbed cells with the control arm, gene by gene and through the correlations of genes.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _COLUMNS_OF_ALL_PAIRS = ("pair", "n_candidates", "n_targets", "n_missing", "triv
 class PairPredictor(Protocol):
     """What `evaluate` needs of a model: one score a gene, larger is more likely a target.
 
-    One with a true attribute `uses_correlations` is also given ``deviations=pair.deviations`` where the pair
+    One with a true attribute `uses_correlations` is also given ``contrasts=pair.contrasts`` where the pair
     has them.
     """
 
@@ -293,8 +293,8 @@ def _score_pair(
     for name, predictor in predictors.items():
         started = perf_counter()
         options: dict[str, Any] = {"kind": None if kind is None else str(kind)}
-        if pair.deviations is not None and getattr(predictor, "uses_correlations", False):
-            options["deviations"] = pair.deviations
+        if pair.contrasts is not None and getattr(predictor, "uses_correlations", False):
+            options["contrasts"] = pair.contrasts
         prediction = predictor.predict(pair.control, pair.perturbed, rng=stream(0), **options)
         scores = np.asarray(getattr(prediction, "logits", prediction))
         if scores.shape != (n_genes,):

@@ -11,6 +11,9 @@ from cdn_sc.simulate.pair import Pair
 
 Suite = Callable[..., Iterator[Pair]]
 
+# Groups of screens are told apart by this number of cells.
+MANY_CELLS = 100
+
 _SUITES: dict[str, Suite] = {}
 _SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {}
 
@@ -205,6 +208,8 @@ def real_suite(
     import numpy as np
     import scanpy
 
+    from cdn_sc._contrasts import within_conditions
+
     try:
         adata = anndata.read_h5ad(path)
     except Exception as error:  # whatever a file that is no h5ad makes h5py and anndata raise
@@ -217,6 +222,7 @@ def real_suite(
     if not adata.var_names.is_unique:
         raise ValueError(f"{path} has names of genes twice")
     labels = adata.obs[groupby].astype(str).to_numpy()
+    labelled = adata.obs[groupby].notna().to_numpy()
     if control not in labels:
         raise ValueError(f"no cell of {path} has obs[{groupby!r}] == {control!r}")
     scanpy.pp.normalize_total(adata)
@@ -227,24 +233,23 @@ def real_suite(
         return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
 
     control_cells = cells(control)
-    centred: dict[str, np.ndarray] = {}
+    others: dict[str, np.ndarray] = {}
     if _from_screen(correlations):
-        others = {label: cells(label) for label in sorted(set(labels) - {control})}
-        centred = {label: part - part.mean(axis=0) for label, part in others.items() if len(part) > 1}
-    for label in sorted(set(labels) - {control, *drop}):
+        others = {label: cells(label) for label in sorted(set(labels[labelled]) - {control})}
+    for label in sorted(set(labels[labelled]) - {control, *drop}):
         target = targets.get(label, "")
         if target not in adata.var_names:
             continue
         attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}
         if kind is not None:
             attributes["kind"] = kind
-        rest = [part for other, part in centred.items() if other != label]
+        rest = [part for other, part in others.items() if other != label]
         yield Pair(
             control_cells,
             cells(label),
             adata.var_names.get_indexer([target]),
             attributes,
-            deviations=np.concatenate(rest) if rest else None,
+            contrasts=within_conditions(rest) if rest else None,
         )
 
 
@@ -291,7 +296,7 @@ def screens_suite(
         "n_perturbed": n_perturbed,
         "n_targets": n_targets,
         "strength": strength,
-        "deviations": _from_screen(correlations),
+        "contrasts": _from_screen(correlations),
     }
     yield from _screens("screens", seed, genes, kinds, n_networks, n_control, options)
 
@@ -322,7 +327,7 @@ def large_screens_suite(
         "n_perturbed": n_perturbed,
         "n_targets": n_targets,
         "strength": strength,
-        "deviations": _from_screen(correlations),
+        "contrasts": _from_screen(correlations),
     }
     yield from _screens("screens_large", seed, genes, kinds, n_networks, n_control, options)
 
@@ -353,4 +358,7 @@ def _screens(
     for network, n_genes, kind in product(range(n_networks), sizes, kinds):
         rng = seeded_rng("test", seed, name, n_genes, kind, network)
         cells = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
-        yield from screen_pairs(rng, n_genes=n_genes, n_control=cells, kinds={kind: 1.0}, **options)
+        for pair in screen_pairs(rng, n_genes=n_genes, n_control=cells, kinds={kind: 1.0}, **options):
+            few = len(pair.perturbed) < MANY_CELLS
+            words = f"fewer than {MANY_CELLS}" if few else f"{MANY_CELLS} or more"
+            yield replace(pair, attributes=pair.attributes | {"cells": words})

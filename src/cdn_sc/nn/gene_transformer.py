@@ -1,7 +1,7 @@
 """The gene transformer: one token a gene, attention across all genes and among likely neighbours.
 
 Genes are exchangeable (no identities) and any number of them fits. Each layer lets a gene read its
-neighbours, the genes with the strongest correlations in the control cells, together with what is known of
+neighbours, the genes with the strongest correlations within conditions, together with what is known of
 each pair; then all genes through signed weights (correlations and partial correlations of the control
 cells); then all genes by attention.
 """

@@ -21,8 +21,8 @@ class Pair:
         What is known about the pair (mechanism, intervention, kind, sizes, seed ...), for tables.
     graph
         The true causal graph, genes x genes, ``graph[i, j]`` true for an edge i -> j; None if unknown.
-    deviations
-        Cells of the other conditions of the same screen, each less its condition's mean, cells x genes: see
+    contrasts
+        How the cells of the other conditions of the same screen vary within these, contrasts x genes: see
         :func:`cdn_sc.features.summarize_control`. None where there are none, or they play no part.
     """
 
@@ -31,4 +31,4 @@ class Pair:
     targets: np.ndarray
     attributes: dict[str, str | int | float] = field(default_factory=dict)
     graph: np.ndarray | None = None
-    deviations: np.ndarray | None = None
+    contrasts: np.ndarray | None = None

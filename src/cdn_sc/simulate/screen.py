@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cdn_sc._contrasts import within_conditions
 from cdn_sc.simulate.counts import ScreenCounts, draw_technical, log_normalise, simulate_counts
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.simulate.perturbation import KINDS, Perturbation, check_kinds, choose_targets, draw_perturbation
@@ -38,7 +39,7 @@ def screen_pairs(
     measured_per_gene: float = 1.0,
     effect: float | None = None,
     penetrance: float | None = None,
-    deviations: bool = False,
+    contrasts: bool = False,
 ) -> list[Pair]:
     """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
 
@@ -69,8 +70,8 @@ def screen_pairs(
         expression leaves. The groups then no longer share one control array.
     effect, penetrance
         As of :func:`cdn_sc.simulate.perturbation.draw_perturbation`; drawn when None.
-    deviations
-        Whether pairs carry the cells of the other groups less their group's mean, as
+    contrasts
+        Whether pairs carry how the cells of the other groups vary within these, as
         ``predict_targets(correlations="screen")`` uses them.
 
     Returns
@@ -108,7 +109,7 @@ def screen_pairs(
     values = _normalised(screen_counts, measured, rng)
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
-    centred = _deviations(values, screen_counts.group) if deviations else None
+    parts = [values[screen_counts.group == index] for index in range(n_groups)]
     pairs = []
     for index, perturbation in enumerate(perturbations):
         attributes: dict[str, str | int | float] = {
@@ -119,18 +120,10 @@ def screen_pairs(
             "n_targets": len(perturbation.targets),
         }
         targets = np.searchsorted(measured, perturbation.targets)
-        perturbed = values[screen_counts.group == index]
-        own = screen_counts.group[n_control:] == index
-        others = None if centred is None else centred[~own]
-        pair = Pair(control, perturbed, targets, attributes, graph, others)
+        others = within_conditions([control[:0], *parts[:index], *parts[index + 1 :]]) if contrasts else None
+        pair = Pair(control, parts[index], targets, attributes, graph, others)
         pairs.append(pair if n_measured == n_genes else _panel_of_most_changed(pair, n_genes))
     return pairs
-
-
-def _deviations(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Cells of all groups, in their order, less their group's mean, cells x genes."""
-    parts = [values[group == index] for index in range(int(group.max()) + 1)]
-    return np.concatenate([part - part.mean(axis=0) for part in parts])
 
 
 def _measured_genes(network: RegulatoryNetwork, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -182,7 +175,7 @@ def _panel_of_most_changed(pair: Pair, n_genes: int) -> Pair:
         np.searchsorted(kept, pair.targets),
         pair.attributes,
         None if pair.graph is None else pair.graph[np.ix_(kept, kept)],
-        None if pair.deviations is None else np.ascontiguousarray(pair.deviations[:, kept]),
+        None if pair.contrasts is None else np.ascontiguousarray(pair.contrasts[:, kept]),
     )
 
 

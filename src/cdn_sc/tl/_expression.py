@@ -59,6 +59,11 @@ class Expression:
             "call adata.to_memory() first."
         )
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether rows come sparse."""
+        return is_sparse(self._values) or isinstance(self._values, CSRDataset)
+
     def rows(self, index: np.ndarray) -> Any:
         """Return these rows, all genes, as a CSR matrix or array or as a dense array.
 

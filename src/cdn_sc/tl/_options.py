@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 # Those of `predict_targets`: what nobody set calls for no warning.
 _DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz", "correlations": "screen"}
+_WHY = {"kind": "cannot be told the kind", "correlations": "reads no correlations"} | dict.fromkeys(
+    ("n_subsets", "estimator", "test"), "uses no local graphs"
+)
 
 
 def check_options(
@@ -56,10 +59,9 @@ def options_with_effect(
     ignored = [] if predictor.takes_kind else ["kind"]
     ignored += [] if predictor.uses_graphs else ["n_subsets", "estimator", "test"]
     ignored += [] if predictor.uses_correlations else ["correlations"]
-    set_in_vain = [f"{name}={given[name]!r}" for name in ignored if given[name] != _DEFAULTS[name]]
+    set_in_vain = [name for name in ignored if given[name] != _DEFAULTS[name]]
     if set_in_vain:
-        why = "cannot be told the kind" if predictor.uses_graphs else "uses no local graphs"
-        warnings.warn(
-            f"{', '.join(set_in_vain)} without effect: the model {predictor.name} {why}.", stacklevel=3
-        )
+        listed = ", ".join(f"{name}={given[name]!r}" for name in set_in_vain)
+        why = " and ".join(dict.fromkeys(_WHY[name] for name in set_in_vain))
+        warnings.warn(f"{listed} without effect: the model {predictor.name} {why}.", stacklevel=3)
     return given | {name: -1 if name == "n_subsets" else "" for name in ignored}

@@ -103,7 +103,8 @@ def predict_targets(
     genes
         Whose candidates they are. `per_group`: every group has its own, as published. `shared`: all groups
         have the same, those with the largest absolute Welch t in any of the groups (or `mask_var`), so that
-        what is computed from the control cells alone is computed once: faster in screens of many groups. A
+        what is computed from the control cells alone is computed once: faster in screens of many groups (more
+        than about 50 with `correlations="screen"`, see there). A
         group's scores then depend on which other groups are scored with it; a candidate that varies in
         neither of its arms is among the model's inputs, but has no row in the result.
     n_subsets
@@ -117,11 +118,12 @@ def predict_targets(
         `estimator="causal-learn"` one of that package's others, for example `kci`.
     correlations
         Which cells tell how genes vary together, for models that read correlations. `screen`: the control
-        cells and, each less the mean of its condition, the cells of all other labels of `groupby`, whether or
-        not they are in `groups` (20,000 cells in all at most, drawn by `rng`; without the group's own, where
-        those would be more than a fiftieth): correlations sharpen with the number of cells, and most cells
-        of a screen are not control cells. `control`: the control cells alone, so that a group's scores depend
-        on no other condition; also where the conditions are of different cell types.
+        cells and the cells of all other labels of `groupby`, whether or not they are in `groups`, as they
+        vary within each label (20,000 cells in all at most, drawn by `rng`, fewer of dense matrices of more
+        than 10,000 genes; without the group's own, where those would be more than a fiftieth, so that such
+        groups share nothing): correlations sharpen with the number of cells, and most cells of a screen are
+        not control cells. `control`: the control cells alone, so that a group's scores depend on no other
+        condition; also where the conditions are of different cell types.
     min_cells
         How many cells the control and a group need at least. Smaller groups are skipped.
     key_added
@@ -165,7 +167,7 @@ def predict_targets(
         cells that the model sees), both positive where the group is higher and 0 where there is no such
         statistic. With a gene transformer also `score_elsewhere` (float32, between -1 and 1): the
         score less the one that the same network gives when what the other genes' changes say about a
-        gene, through the control correlations, is withheld; positive where they raised the score.
+        gene, through the correlations, is withheld; positive where they raised the score.
         Networks that cannot tell, such as those of the published architecture, leave this column out.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
         Groups that could not be scored: `group` (str), `reason` (str).

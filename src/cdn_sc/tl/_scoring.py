@@ -100,6 +100,8 @@ class Scorer:
         if options.correlations == "screen" and predictor.uses_correlations:
             number = MOST_CONTROL_CELLS - rows.shape[0]
             self._screen = draw_screen_cells(expression, conditions, number, options.seed)
+        self._screen_sizes = {} if self._screen is None else self._screen.sizes
+        self._relation_cells = rows.shape[0] + sum(self._screen_sizes.values())
         self._last_control: _ControlValues | None = None
         self._shared: np.ndarray | None = None
 
@@ -200,7 +202,7 @@ class Scorer:
         )
 
     def _control_values(self, genes: np.ndarray, group: str) -> "_ControlValues":
-        """Return the control cells and the deviations of the screen's cells at these genes.
+        """Return the control cells and how the screen's cells vary at these genes.
 
         The very same arrays as long as the genes stay the same, so that models can keep what they computed
         from them.
@@ -212,20 +214,19 @@ class Scorer:
             control = last.values
         else:
             control = dense(self._control, genes)
-        deviations = None if self._screen is None else self._screen.deviations(genes, without)
-        last = self._last_control = _ControlValues(genes, without, control, deviations)
+            control.setflags(write=False)  # spares the model a check whether it was written over
+        contrasts = None if self._screen is None else self._screen.contrasts(genes, without)
+        last = self._last_control = _ControlValues(genes, without, control, contrasts)
         return last
 
     def _left_out(self, group: str) -> str | None:
         """Return the group if its own cells must not be among those behind the correlations."""
-        if self._screen is None:
-            return None
-        n_cells = self._control.shape[0] + sum(self._screen.sizes.values())
-        return group if self._screen.sizes.get(group, 0) > LARGEST_OWN_SHARE * n_cells else None
+        own = self._screen_sizes.get(group, 0)
+        return group if own > LARGEST_OWN_SHARE * self._relation_cells else None
 
     def _comparison(self, control: "_ControlValues", perturbed: np.ndarray, group: str) -> Any:
         # predictors that read no correlations need not know the word
-        given = {} if control.deviations is None else {"deviations": control.deviations}
+        given = {} if control.contrasts is None else {"contrasts": control.contrasts}
         return self.predictor.prepare(
             control.values,
             perturbed,
@@ -241,12 +242,12 @@ class Scorer:
 
 @dataclass(frozen=True)
 class _ControlValues:
-    """Control cells at some genes, and deviations of the screen's cells without those of one condition."""
+    """Control cells at some genes, and how the screen's cells vary without one condition."""
 
     genes: np.ndarray
     without: str | None
     values: np.ndarray
-    deviations: np.ndarray | None
+    contrasts: np.ndarray | None
 
 
 def number_of_threads(n_jobs: int, n_groups: int) -> int:

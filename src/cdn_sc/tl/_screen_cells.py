@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from cdn_sc._contrasts import within_conditions
+from cdn_sc._logging import logger
 from cdn_sc.tl._checks import LARGEST_VALUE
 from cdn_sc.tl._expression import Expression, dense, is_sparse
 
-# dense matrices of very many genes: at most this many values are held
-_MOST_VALUES = 200_000_000
+# Dense matrices of very many genes: at most this many values are held.
+MOST_DENSE_VALUES = 200_000_000
+# Of fewer cells of a condition little is left once their mean is taken out.
+FEWEST_OF_A_CONDITION = 10
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -21,16 +26,21 @@ class ScreenCells:
     Parameters
     ----------
     rows
-        Cells x all genes: a CSC matrix or a dense array, the cells of a condition next to each other.
-    sizes
-        Number of cells of each condition, by its name, in the order of the rows.
+        Cells x all genes: a CSC matrix or a dense array.
+    members
+        Positions of each condition's cells among the rows, by its name; at least two.
     """
 
     rows: Any
-    sizes: dict[str, int]
+    members: dict[str, np.ndarray]
 
-    def deviations(self, genes: np.ndarray, without: str | None = None) -> np.ndarray:
-        """Return these cells' values less their condition's mean: dense float32 of shape (cells, genes).
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of cells of each condition."""
+        return {name: len(cells) for name, cells in self.members.items()}
+
+    def contrasts(self, genes: np.ndarray, without: str | None = None) -> np.ndarray:
+        """Return how these cells vary within their conditions: see `within_conditions`.
 
         Parameters
         ----------
@@ -40,19 +50,14 @@ class ScreenCells:
             Condition whose cells are left out.
         """
         values = dense(self.rows, genes)
-        parts, start = [values[:0]], 0
-        for condition, size in self.sizes.items():
-            if condition != without:
-                part = values[start : start + size]
-                parts.append(part - part.mean(axis=0, dtype=np.float64).astype(np.float32))
-            start += size
-        return np.concatenate(parts)
+        kept = [values[cells] for name, cells in self.members.items() if name != without]
+        return within_conditions([values[:0], *kept])
 
 
 def draw_screen_cells(
     expression: Expression, conditions: Mapping[str, np.ndarray], number: int, seed: int
 ) -> ScreenCells:
-    """Draw cells from all conditions alike; conditions of which fewer than two are drawn play no part.
+    """Draw cells of all conditions alike, or of as many conditions as give ten cells each.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def draw_screen_cells(
     conditions
         Rows of the cells of each condition, increasing.
     number
-        How many cells at most.
+        How many cells at most; fewer of a dense matrix of more than 10,000 genes.
     seed
         Decides, with the cells of the object alone, which.
 
@@ -69,29 +74,55 @@ def draw_screen_cells(
     -------
     The cells. Those with values that cannot be computed with are left out.
     """
-    names = sorted(conditions)
-    cells = np.concatenate([conditions[name] for name in names])
-    codes = np.repeat(np.arange(len(names)), [len(conditions[name]) for name in names])
-    if len(cells) > (number := max(0, min(number, _MOST_VALUES // max(expression.shape[1], 1)))):
-        rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
-        drawn = np.sort(rng.choice(len(cells), number, replace=False, shuffle=False))
-        cells, codes = cells[drawn], codes[drawn]
-    in_file = np.argsort(cells)
-    rows = expression.rows(cells[in_file])[np.argsort(in_file)]
-    kept = _usable(rows)
-    sizes = np.bincount(codes[kept], minlength=len(names))
-    rows = rows[np.flatnonzero(kept & (sizes[codes] >= 2))]
-    return ScreenCells(
-        rows.tocsc() if is_sparse(rows) else rows,
-        {name: int(size) for name, size in zip(names, sizes, strict=True) if size >= 2},
+    if not expression.is_sparse:
+        number = min(number, MOST_DENSE_VALUES // max(expression.shape[1], 1))
+    drawn = _draw(conditions, max(number, 0), seed)
+    cells = np.sort(np.concatenate([*drawn.values(), np.zeros(0, dtype=np.int64)])).astype(np.int64)
+    rows = expression.rows(cells)
+    usable = _usable(rows)
+    if not usable.all():
+        rows, cells = rows[np.flatnonzero(usable)], cells[usable]
+    place = np.full(expression.shape[0], -1)
+    place[cells] = np.arange(len(cells))
+    members = {name: place[of_it][place[of_it] >= 0] for name, of_it in drawn.items()}
+    members = {name: found for name, found in members.items() if len(found) >= 2}
+    logger.debug(
+        "Correlations also from %d cells of %d conditions of %d (%d cells of unusable values left out).",
+        sum(map(len, members.values())),
+        len(members),
+        len(conditions),
+        int(np.sum(~usable)),
     )
+    return ScreenCells(rows.tocsc() if is_sparse(rows) else rows, members)
+
+
+def _draw(conditions: Mapping[str, np.ndarray], number: int, seed: int) -> dict[str, np.ndarray]:
+    """Rows of the cells that are drawn, by condition, in the order of the names."""
+    names = sorted(conditions)
+    total = sum(len(conditions[name]) for name in names)
+    if total <= number:
+        return {name: conditions[name] for name in names}
+    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
+    drawn: dict[str, np.ndarray] = {}
+    left = number
+    for place in rng.permutation(len(names)):
+        of_it = conditions[names[place]]
+        size = min(len(of_it), max(FEWEST_OF_A_CONDITION, number * len(of_it) // total))
+        if size > left:
+            break
+        left -= size
+        drawn[names[place]] = np.sort(rng.choice(of_it, size, replace=False, shuffle=False))
+    return dict(sorted(drawn.items()))
 
 
 def _usable(rows: Any) -> np.ndarray:
     """Tell which rows have only values that can be computed with."""
-    if not is_sparse(rows):
-        with np.errstate(invalid="ignore"):
-            return (np.abs(rows) <= LARGEST_VALUE).all(axis=1)
-    bad = ~(np.abs(rows.data) <= LARGEST_VALUE)
-    counts = sparse.csr_array((bad.astype(np.int64), rows.indices, rows.indptr), shape=rows.shape).sum(axis=1)
-    return np.asarray(counts).ravel() == 0
+    if is_sparse(rows):
+        bad = ~(np.abs(rows.data.astype(np.float64)) <= LARGEST_VALUE)
+        counted = sparse.csr_array((bad.astype(np.int64), rows.indices, rows.indptr), shape=rows.shape)
+        return np.asarray(counted.sum(axis=1)).ravel() == 0
+    usable = np.ones(len(rows), dtype=bool)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        usable[part] = (np.abs(np.asarray(rows[part], dtype=np.float64)) <= LARGEST_VALUE).all(axis=1)
+    return usable
