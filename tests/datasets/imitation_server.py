@@ -88,7 +88,7 @@ class ImitationServer:
             answers = self.answers.get(path, [Answer(b"not here", 404)])
             return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def _handler(outer):  # noqa: N805 (the handler has a self of its own)
+    def _handler(outer):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

@@ -70,6 +70,16 @@ def test_unknown_length_and_size(server, cache):
 
 # --- what may be over at the next try --------------------------------------------------------------------
 
+
+@pytest.fixture
+def served(server, request):
+    """What the server answers first, with a client that does not wait long for slow answers."""
+    answer = request.param[0] if isinstance(request.param, tuple) else request.param
+    if answer.pause or answer.drip or answer.hang_after is not None:
+        request.getfixturevalue("impatient")
+    return request.param
+
+
 PASSING = {
     "202 with an empty body": Answer(b"", 202),
     "202 with a body": Answer(b"accepted", 202),
@@ -87,9 +97,9 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING)
-def test_passing_faults_then_success(server, cache, answer):
-    server.serve("/a", answer, BODY)
+@pytest.mark.parametrize("served", PASSING.values(), ids=PASSING, indirect=True)
+def test_passing_faults_then_success(server, cache, served):
+    server.serve("/a", served, BODY)
     assert fetch(remote(server)).read_bytes() == BODY
     assert server.asked() == ["/a"] * 2
 
@@ -117,17 +127,18 @@ PERSISTENT = {
 }
 
 
-@pytest.mark.parametrize(("answer", "reason"), PERSISTENT.values(), ids=PERSISTENT)
-def test_persistent_faults_end_in_one_error(server, cache, answer, reason):
+@pytest.mark.parametrize("served", PERSISTENT.values(), ids=PERSISTENT, indirect=True)
+def test_persistent_faults_end_in_one_error(server, cache, served):
+    answer, reason = served
     server.serve("/a", answer)
     message = refused(remote(server), cache, reason, f"{server.url}/a ")
     assert message.startswith("could not fetch file.bin: ")
     assert len(server.asked()) == (5 if "tried 5" in reason or reason[:5] in ("bytes", "broke") else 1)
 
 
-@pytest.mark.parametrize(("answer", "reason"), PERSISTENT.values(), ids=PERSISTENT)
-def test_second_address_helps(server, cache, answer, reason):
-    server.serve("/a", answer)
+@pytest.mark.parametrize("served", PERSISTENT.values(), ids=PERSISTENT, indirect=True)
+def test_second_address_helps(server, cache, served):
+    server.serve("/a", served[0])
     server.serve("/b", BODY)
     assert fetch(remote(server, addresses=("/a", "/b"))).read_bytes() == BODY
 

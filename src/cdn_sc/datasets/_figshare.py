@@ -186,7 +186,8 @@ def _parse(entries: Any, url: str) -> list[ListedFile]:
         raise TransferError(f"{url} answered with something else than a list of files") from error
     for file in files:
         # they become names on this machine, and nothing is fetched that cannot be checked
-        if not file.md5 or Path(file.name).name != file.name or set(file.name) & set('\\:\0"'):
+        impossible = file.name[:1] in ("", ".") or set(file.name) & set('/\\:\0"')
+        if not file.md5 or impossible:
             raise TransferError(f"{url} lists {file.name!r}, which has no checksum or an impossible name")
     return files
 
