@@ -3,7 +3,7 @@
 import io
 import tarfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Imitation:
 
     folder: Path
     splits: dict[str, bytes]
+    _packed: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
     def members(self):
@@ -40,6 +41,11 @@ class Imitation:
 
     def packed(self, kind, *, top=""):
         """All files in an archive: zip, or a mode of tarfile such as tar:gz; `top` replaces data/."""
+        if (kind, top) not in self._packed:
+            self._packed[kind, top] = self._pack(kind, top)
+        return self._packed[kind, top]
+
+    def _pack(self, kind, top):
         content = io.BytesIO()
         names = {name: top + name.removeprefix("data/") if top else name for name in self.members}
         if kind == "zip":
