@@ -228,3 +228,12 @@ def test_scaling(script, tmp_path, capsys):
     assert table["candidates"].tolist() == ["per_group", "shared"]
     assert (table["rows of the result"] == 3 * 60).all()
     assert cdn_sc.predictors.load_predictor is load
+
+
+def test_loader_memory(script, tmp_path, capsys):
+    sizes = ["--pairs", "9", "--control", "30", "--perturbed", "20", "--genes", "12"]
+    script("loader_memory").main([*sizes, "--output", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "| AnnData | 9 | 450 |" in said
+    assert "| Pair | 9 | 450 |" in said
+    assert (tmp_path / "loader_memory.md").read_text() in said

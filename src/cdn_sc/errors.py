@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "ArchiveError",
     "CdnScError",
     "CountsError",
     "DeviceError",
     "DeviceMemoryError",
+    "DownloadError",
     "InputError",
     "MissingNameError",
     "did_you_mean",
@@ -35,6 +37,14 @@ class MissingNameError(CdnScError, KeyError):
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which makes sentences hard to read.
         return str(self.args[0]) if self.args else ""
+
+
+class DownloadError(CdnScError, OSError):
+    """A file could not be fetched or kept; the message says where to put it by hand."""
+
+
+class ArchiveError(InputError):
+    """An archive is damaged, lacks what is sought in it, or would write outside its folder."""
 
 
 class DeviceError(CdnScError, RuntimeError):

@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cdn_sc import models, settings
+from cdn_sc.datasets import _transfer
 from cdn_sc.errors import DeviceError, InputError
 from cdn_sc.models import WeightsError, registry
 from cdn_sc.nn import CDN, SEA, GeneTransformer
@@ -552,12 +554,14 @@ def test_no_default(monkeypatch):
 
 
 def test_published_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "dataset_dir", tmp_path)
+    """Without internet, as all tests are."""
+    monkeypatch.setattr(settings, "_dataset_dir", tmp_path)
+    monkeypatch.setattr(_transfer, "PATIENCE", replace(_transfer.PATIENCE, back_off=0))
     path = tmp_path / "weights" / "cdn_synthetic-all.ckpt"
     with pytest.raises(WeightsError, match=r"figshare\.29225855") as caught:
         models.load("cdn_synthetic-all")
     assert str(path) in str(caught.value)
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     lightning(small(), path)
     network = models.load("cdn_synthetic-all")
     expected = {"name": "cdn_synthetic-all", "source": "figshare", "recommended_for": "synthetic benchmarks"}

@@ -18,11 +18,21 @@ _BY = {
     "scm_untrained": ["intervention"],
     "screens": ["kind"],
     "screens_large": ["kind"],
+    "perturbseq": ["cell_line"],
+    "sciplex": ["cell_line"],
+    "synthetic": ["mechanism", "intervention"],
 }
+# Suites whose data is drawn by the seed; the others are as they are.
+_DRAWN = ("scm240", "scm_untrained", "screens", "screens_large")
 
 
 def evaluate(
-    suite: Annotated[str, typer.Option(help="scm240, scm_untrained, screens, screens_large or real.")],
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="scm240, scm_untrained, screens, screens_large, real, perturbseq, sciplex or synthetic."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the settings.")],
     model: Annotated[
         list[str] | None,
@@ -37,9 +47,12 @@ def evaluate(
         typer.Option(help="Attribute of the pairs to tell apart in further tables; repeat for several."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pairs.")] = None,
-    genes: Annotated[int | None, typer.Option(min=2, help="[all but real] Genes.")] = None,
+    genes: Annotated[
+        int | None, typer.Option(min=2, help="[scm240, scm_untrained, screens, screens_large] Genes.")
+    ] = None,
     n_datasets: Annotated[
-        int | None, typer.Option(min=1, help="[scm240, scm_untrained] Data sets for each setting.")
+        int | None,
+        typer.Option(min=1, help="[scm240, scm_untrained, synthetic] Data sets for each setting."),
     ] = None,
     n_cells: Annotated[
         int | None,
@@ -73,6 +86,22 @@ def evaluate(
         str | None,
         typer.Option(help="[screens, screens_large, real] Cells behind correlations: screen or control."),
     ] = None,
+    cell_line: Annotated[
+        list[str] | None,
+        typer.Option(help="[perturbseq, sciplex] Cell line, such as k562_gw; repeat for several."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="[perturbseq] test (default), train or val.")] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="[perturbseq] Split of this unseen cell line: hepg2, jurkat, k562, rpe1."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="[synthetic] Setting; repeat for several. Default: all 48.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="[perturbseq, sciplex, synthetic] Folder with the unpacked archive."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the suite's data and of the evaluation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     n_jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = 1,
@@ -103,6 +132,11 @@ def evaluate(
         "truth": truth,
         "kind": kind,
         "correlations": correlations,
+        "cell_line": tuple(cell_line) if cell_line else None,
+        "split": split,
+        "held_out": held_out,
+        "setting": tuple(setting) if setting else None,
+        "folder": None if folder is None else str(folder),
     }
     options = {name: value for name, value in given.items() if value is not None}
 
@@ -114,7 +148,7 @@ def evaluate(
         settings.verbosity = "warning"
     if threads is not None:
         limit_threads(threads)
-    if suite != "real":
+    if suite in _DRAWN:
         options["seed"] = seed
     columns = by or _BY.get(suite, [])
     # what cannot be used shows before the models are loaded and hours are spent

@@ -1,5 +1,9 @@
-"""Data to try the package on."""
+"""Data: a simulated screen to try the package on, and the published data sets."""
 
+from cdn_sc.datasets._pairs import PublishedPairs
+from cdn_sc.datasets._published import perturbseq, sciplex
 from cdn_sc.datasets._simulated import simulated_screen
+from cdn_sc.datasets._splits import splits
+from cdn_sc.datasets._synthetic import synthetic
 
-__all__ = ["simulated_screen"]
+__all__ = ["PublishedPairs", "perturbseq", "sciplex", "simulated_screen", "splits", "synthetic"]

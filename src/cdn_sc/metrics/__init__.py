@@ -1,5 +1,6 @@
 """How well known targets are found: metrics, rivals, suites and the runner that compares them."""
 
+from cdn_sc.metrics import published_suites as published_suites  # registers its suites
 from cdn_sc.metrics.baselines import RIVALS, rivals
 from cdn_sc.metrics.ranking import METRICS, target_metrics
 from cdn_sc.metrics.runner import EvaluationResult, evaluate

@@ -4,9 +4,9 @@
 one with fresh weights.
 """
 
-from cdn_sc.models.errors import WeightsError
+from cdn_sc.models.errors import WeightsDownloadError, WeightsError
 from cdn_sc.models.files import build_network, save
 from cdn_sc.models.loading import load
 from cdn_sc.models.registry import available
 
-__all__ = ["WeightsError", "available", "build_network", "load", "save"]
+__all__ = ["WeightsDownloadError", "WeightsError", "available", "build_network", "load", "save"]

@@ -12,6 +12,7 @@ from cdn_sc._device import resolve_device
 from cdn_sc.models.checkpoints import read_checkpoint
 from cdn_sc.models.errors import WeightsError
 from cdn_sc.models.files import build, file_sha256, read_safetensors
+from cdn_sc.models.published import keep_converted
 from cdn_sc.models.registry import Entry, entry_path, find_entry
 
 _TAKEN = "a .safetensors file of cdn-sc or a published .ckpt is needed"
@@ -29,7 +30,8 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
     name_or_path
         A name of `available`, "default", or the path of a file: safetensors that `save` wrote, or a
         Lightning checkpoint of the published CDN (concat, difference) or SEA. A name goes before a file of
-        the same name in the working directory.
+        the same name in the working directory. Published weights are fetched from figshare the first time,
+        checked against the MD5 listed there, and kept as safetensors in `cdn_sc.settings.dataset_dir`.
     device
         Where the network goes: "auto", "cpu", "cuda", "cuda:1", "mps".
 
@@ -48,6 +50,9 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
     WeightsError
         If there is no such name or file, or the file is empty, damaged, not ours, or would run code. No
         code in a file is ever run.
+    WeightsDownloadError
+        If published weights cannot be fetched; a `WeightsError` and a `DownloadError`. The message says where
+        to put the file by hand.
     DeviceError
         If the device is not there.
     """
@@ -56,11 +61,14 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
     _refuse_other_files(path)
     card: dict[str, Any] = {}
     config: Any
-    if _is_safetensors(path):
-        config, state, card = read_safetensors(path)
-    else:
+    is_checkpoint = not _is_safetensors(path)
+    if is_checkpoint:
         config, state = read_checkpoint(path)
+    else:
+        config, state, card = read_safetensors(path)
     network: Any = build(config, state, path)
+    if is_checkpoint and entry is not None:
+        path, card = keep_converted(entry.name, network, path)
     network.card = _complete_card(card, entry, path, config.architecture)
     return network.to(target).eval()
 

@@ -13,10 +13,9 @@ import pandas as pd
 
 from cdn_sc.errors import did_you_mean
 from cdn_sc.models.errors import WeightsError
-from cdn_sc.settings import settings
+from cdn_sc.models.published import published_weights
 
 BUNDLED_DIR = Path(__file__).parent / "weights"
-FIGSHARE_WEIGHTS = "https://doi.org/10.6084/m9.figshare.29225855"
 #: Name that "default" stands for; None while no weights are bundled.
 DEFAULT: str | None = "gene-transformer"
 
@@ -141,24 +140,16 @@ def find_entry(name: str) -> Entry:
 
 
 def entry_path(entry: Entry) -> Path:
-    """File of an entry.
+    """File of an entry; published weights are fetched if they are not there.
 
     Raises
     ------
     WeightsError
         If the file is not there; for published weights the message says where to get it.
     """
-    if entry.source == "bundled":
-        path = BUNDLED_DIR / f"{entry.name}.safetensors"
-        if not path.is_file():
-            raise WeightsError(
-                f"the bundled file {path.name} is missing from the installation: reinstall cdn-sc"
-            )
-        return path
-    path = settings.dataset_dir / "weights" / f"{entry.name}.ckpt"
+    if entry.source == "figshare":
+        return published_weights(entry.name)
+    path = BUNDLED_DIR / f"{entry.name}.safetensors"
     if not path.is_file():
-        raise WeightsError(
-            f"{entry.name} is not on this machine: download {entry.name}.ckpt from {FIGSHARE_WEIGHTS} "
-            f"and give its path, or put it at {path}"
-        )
+        raise WeightsError(f"the bundled file {path.name} is missing from the installation: reinstall cdn-sc")
     return path

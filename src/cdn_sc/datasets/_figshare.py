@@ -1,0 +1,199 @@
+"""Files of figshare articles, by article number and file name, with the checksums that figshare lists."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cdn_sc._logging import logger
+from cdn_sc.datasets._download import RemoteFile, fetch, mirror_urls
+from cdn_sc.datasets._transfer import TransferError, transfer
+from cdn_sc.errors import DownloadError
+from cdn_sc.settings import settings
+
+API = "https://api.figshare.com/v2"
+# The front at figshare.com/ndownloader answers scripts with 202 and nothing else; these two give files.
+DOWNLOADS = "https://ndownloader.figshare.com/files"
+DATA_ARTICLE, DATA_FILE = 29215766, 55059587
+WEIGHTS_ARTICLE = 29225855
+_PAGE_SIZE = 100
+_MOST_PAGES = 50
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file of an article, as figshare lists it."""
+
+    id: int
+    name: str
+    size: int
+    md5: str
+
+
+def article_page(article: int) -> str:
+    """Address of an article for people."""
+    return f"https://doi.org/10.6084/m9.figshare.{article}"
+
+
+def listed_files(article: int, *, hint: str = "") -> list[ListedFile]:
+    """Ask which files an article has, and remember the answer for machines that cannot ask.
+
+    Parameters
+    ----------
+    article
+        Its number.
+    hint
+        What to do by hand, for the message of the error.
+
+    Returns
+    -------
+    Its files: from the mirror, or else from figshare, or else as they were listed the last time.
+
+    Raises
+    ------
+    DownloadError
+        If neither answers, nor did before.
+    """
+    kept = _kept_listing(article)
+    failures: list[str] = []
+    try:
+        files = _ask(article, failures)
+    except TransferError as failure:
+        failures.append(str(failure))
+        remembered = _read_listing(kept)
+        if remembered is None:
+            told = "; ".join(failures)
+            raise DownloadError(
+                f"could not ask figshare for the files of article {article}: {told}. {hint}".rstrip()
+            ) from failure
+        logger.info("figshare cannot be asked (%s): taking the list in %s.", "; ".join(failures), kept)
+        return remembered
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps([asdict(file) for file in files], indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        logger.debug("the list of files is not kept: %s", error)
+    return files
+
+
+def figshare_file(article: int, listed: ListedFile, path: str | None = None) -> RemoteFile:
+    """Return what is needed to fetch a listed file.
+
+    Parameters
+    ----------
+    article
+        The article's number.
+    listed
+        The file.
+    path
+        Where it lies in the data set folder; by default ``figshare/<article>/<name>``.
+    """
+    return RemoteFile(
+        path or f"figshare/{article}/{listed.name}",
+        (f"{DOWNLOADS}/{listed.id}", f"{API}/file/download/{listed.id}"),
+        f"md5:{listed.md5}",
+        article_page(article),
+        listed.size,
+    )
+
+
+def fetch_figshare(article: int, *, name: str | None = None, file_id: int | None = None) -> Path:
+    """Fetch a file of an article by its name or number.
+
+    Parameters
+    ----------
+    article
+        The article's number.
+    name, file_id
+        The file: one of the two.
+
+    Returns
+    -------
+    Its path, ``figshare/<article>/<name>`` in the data set folder.
+
+    Raises
+    ------
+    DownloadError
+        If there is no such file, or it cannot be fetched.
+    """
+    files = listed_files(article)
+    wanted = [file for file in files if name == file.name or file_id == file.id]
+    if not wanted:
+        raise DownloadError(
+            f"article {article} ({article_page(article)}) has no file {name or file_id}. "
+            f"It has: {', '.join(f'{file.name} ({file.id})' for file in files) or 'none'}."
+        )
+    return fetch(figshare_file(article, wanted[0]))
+
+
+def _kept_listing(article: int) -> Path:
+    return settings.dataset_dir / "figshare" / f"{article}.json"
+
+
+def _ask(article: int, failures: list[str]) -> list[ListedFile]:
+    """Ask the mirror, then figshare; the reason why the mirror has no list is added to the failures."""
+    for url in mirror_urls(f"figshare/{article}.json"):
+        try:
+            return _parse(_get_json(url), url)
+        except TransferError as failure:
+            failures.append(str(failure))
+    url = f"{API}/articles/{article}"
+    details = _get_json(url)
+    if not isinstance(details, dict):
+        raise TransferError(f"{url} answered with something else than an article")
+    found = _parse(details.get("files"), url)
+    if len(found) < 10:
+        return found
+    # The article itself lists ten files at most; the pages of its files list all.
+    files: list[ListedFile] = []
+    for page in range(1, _MOST_PAGES):
+        url = f"{API}/articles/{article}/files?page={page}&page_size={_PAGE_SIZE}"
+        new = _parse(_get_json(url), url)
+        files += new
+        if len(new) < _PAGE_SIZE:
+            break
+    return files
+
+
+def _get_json(url: str) -> Any:
+    with TemporaryDirectory() as folder:
+        part = Path(folder) / "answer"
+        try:
+            transfer(url, part)
+            return json.loads(part.read_bytes())
+        except TransferError as failure:
+            raise TransferError(f"{url} {failure}") from failure
+        except ValueError as error:
+            raise TransferError(f"{url} answered with something else than JSON") from error
+
+
+def _parse(entries: Any, url: str) -> list[ListedFile]:
+    """Files of an answer of the API, or of a list that was kept."""
+    try:
+        files = [
+            ListedFile(
+                int(entry["id"]),
+                str(entry["name"]),
+                int(entry["size"]),
+                str(entry.get("md5") or entry.get("computed_md5") or entry.get("supplied_md5") or "").lower(),
+            )
+            for entry in entries
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TransferError(f"{url} answered with something else than a list of files") from error
+    for file in files:
+        # they become names on this machine, and nothing is fetched that cannot be checked
+        impossible = file.name[:1] in ("", ".") or set(file.name) & set('/\\:\0"')
+        if not file.md5 or impossible:
+            raise TransferError(f"{url} lists {file.name!r}, which has no checksum or an impossible name")
+    return files
+
+
+def _read_listing(path: Path) -> list[ListedFile] | None:
+    try:
+        return _parse(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError, TransferError):
+        return None
