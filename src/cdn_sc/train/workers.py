@@ -17,12 +17,14 @@ import numba
 import torch
 from torch import Tensor
 
+from cdn_sc.errors import InputError
 from cdn_sc.train.config import TrainConfig
+from cdn_sc.train.pairs import PairSet
 from cdn_sc.train.prepare import PreparedStep, prepare_step
 
 
 def prepared_steps(
-    config: TrainConfig, sizes: Any, start: int, workers: int
+    config: TrainConfig, sizes: Any, start: int, workers: int, given: PairSet | None = None
 ) -> Generator[PreparedStep, None, None]:
     """Prepare the steps from ``start`` to the run's last one, in order.
 
@@ -37,16 +39,22 @@ def prepared_steps(
     workers
         Processes that prepare up to ``2 * workers + 1`` steps ahead; 0 prepares each step in this process
         when it is asked for. Either way the steps are the same. Close the generator to end the processes.
+    given
+        Pairs of the source ``"given"``; other processes do without.
 
     Raises
     ------
+    InputError
+        If there are both workers and given pairs.
     concurrent.futures.process.BrokenProcessPool
         If a process ended, for lack of memory for example; an error in one is raised here as it is.
     """
     if not workers:
         for step in range(start, config.steps):
-            yield prepare_step(config, sizes, step)
+            yield prepare_step(config, sizes, step, given)
         return
+    if given is not None:
+        raise InputError("pairs that are handed over cannot be sent to other processes: take workers=0.")
     # forked copies of a process with OpenMP threads hang
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_set_up)
