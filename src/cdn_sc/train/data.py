@@ -91,7 +91,7 @@ def pair_set(source: SourceConfig, given: PairSet | None = None) -> PairSet | No
     pairs: PairSet | None = None
     if source.type == "given":
         if given is None:
-            raise InputError("the configuration has a source 'given': its pairs have to be handed to train().")
+            raise InputError("the configuration has a source 'given': hand its pairs to train(given=...).")
         pairs = given
     elif source.type == "published":
         pairs = _published(source.options)

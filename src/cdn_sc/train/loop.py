@@ -50,6 +50,7 @@ def train(
     given: PairSet | None = None,
     start: nn.Module | None = None,
     trackers: Sequence[str] = (),
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a network on pairs, simulated or real.
 
@@ -83,6 +84,8 @@ def train(
         Network to start from, in place of ``config.initial_weights``.
     trackers
         Where validations are written besides ``log.csv``: ``"tensorboard"``, ``"wandb"``.
+    notes
+        Further facts for the training record of the card; JSON values.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def train(
     except KeyboardInterrupt:
         state.store_if_whole()
         raise
-    return state.export()
+    return state.export(notes or {})
 
 
 class _TrainingState:
@@ -352,7 +355,7 @@ class _TrainingState:
             self.best = {name: value.detach().clone() for name, value in self.average.items()}
             self.best_score, self.best_step = score, self.step
 
-    def export(self) -> Path:
+    def export(self, notes: Mapping[str, Any]) -> Path:
         """Write the averaged weights with their configuration and training record."""
         with torch.random.fork_rng(devices=[]):  # fresh weights would move the global generator
             network = build_network(self.config.network)
@@ -375,7 +378,7 @@ class _TrainingState:
             "name": self.config.name,
             "version": self.config.version,
             "recommended_for": self.config.recommended_for,
-            "training": training,
+            "training": training | dict(notes),
         }
         save(network, path, card)
         return path

@@ -50,9 +50,7 @@ class PreparedStep:
     dropout_seed: int
 
 
-def prepare_step(
-    config: TrainConfig, sizes: Any, step: int, given: PairSet | None = None
-) -> PreparedStep:
+def prepare_step(config: TrainConfig, sizes: Any, step: int, given: PairSet | None = None) -> PreparedStep:
     """Draw the pairs of a training step and compute the network's inputs.
 
     Parameters
