@@ -15,12 +15,12 @@ SIMILAR = 0.5
 _STRICTER = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def effect_clusters(effects: np.ndarray, targets: Sequence[Iterable[int]]) -> np.ndarray:
+def effect_clusters(effects: np.ndarray, targets: Sequence[Iterable[int]], share: float = 0.2) -> np.ndarray:
     """Cluster groups by their log fold changes, and by shared targets.
 
     Single linkage on 1 - Pearson correlation: two groups whose effects correlate above `SIMILAR` are always
-    in one cluster, and so are two with a target in common. Where a cluster would hold more than half of the
-    groups, the correlation asked for is raised in steps.
+    in one cluster, and so are two with a target in common. Only where the largest cluster leaves too few
+    groups for validation, the correlation asked for is raised in steps.
 
     Parameters
     ----------
@@ -28,6 +28,8 @@ def effect_clusters(effects: np.ndarray, targets: Sequence[Iterable[int]]) -> np
         Groups x genes: log fold changes against control, finite.
     targets
         Positions of the target genes of each group.
+    share
+        Share of the groups that are wanted for validation.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def effect_clusters(effects: np.ndarray, targets: Sequence[Iterable[int]]) -> np
     clusters = np.zeros(n_groups, dtype=int)
     for similar in (SIMILAR, *_STRICTER):
         clusters = _numbered(fcluster(tree, 1 - similar, criterion="distance"))
-        if np.bincount(clusters).max() <= n_groups / 2:
+        if n_groups - np.bincount(clusters).max() >= _number(share, n_groups):
             break
     return clusters
 
@@ -79,7 +81,7 @@ def choose_validation(clusters: np.ndarray, share: float, rng: np.random.Generat
             f"the {len(clusters)} group(s) with a known target cannot be split into training and validation: "
             "their effects or targets are the same. More groups are needed, or validation=0 to do without."
         )
-    wanted = max(1, round(share * len(clusters)))
+    wanted = _number(share, len(clusters))
     order = rng.permutation(len(sizes))
     taken: list[int] = []
     for cluster in order:
@@ -88,6 +90,11 @@ def choose_validation(clusters: np.ndarray, share: float, rng: np.random.Generat
     if not taken:
         taken = [int(order[np.argmin(sizes[order])])]
     return np.isin(clusters, taken)
+
+
+def _number(share: float, n_groups: int) -> int:
+    """Groups for validation."""
+    return max(1, round(share * n_groups))
 
 
 def _correlation_distance(effects: np.ndarray) -> np.ndarray:

@@ -82,6 +82,8 @@ def fine_tune(
 
     _check_arguments(adata, n_genes, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
     check_options(kind, "fci", "fisherz", genes)
+    if folder is None and "tensorboard" in trackers:
+        raise InputError("trackers='tensorboard' writes files: name a folder for them in folder=.")
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
@@ -244,7 +246,7 @@ def _split(
         return np.zeros(len(usable), dtype=bool)
     seen = np.unique(np.concatenate([group.genes for group in usable]))
     effects = np.stack([group.effect[seen] for group in usable])
-    clusters = effect_clusters(effects, [group.targets for group in usable])
+    clusters = effect_clusters(effects, [group.targets for group in usable], share)
     return choose_validation(clusters, share, rng)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,39 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"the configuration {str(source)!r} is no TOML file: {error}") from error
     return config_from_dict(values | dict(overrides or {}))
+
+
+def locate_pairs(
+    config: TrainConfig, folder: str | Path | None = None, splits: str | Path | None = None
+) -> TrainConfig:
+    """Say where the pairs of a configuration's published sources are.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    folder, splits
+        As of :func:`cdn_sc.train.published.read_published`; None leaves what the configuration says.
+
+    Raises
+    ------
+    ValueError
+        If the configuration has no source ``"published"`` to which they could apply.
+    """
+    given = {name: str(path) for name, path in (("folder", folder), ("splits", splits)) if path is not None}
+    if given and all(source.type != "published" for source in config.sources):
+        found = ", ".join(repr(source.type) for source in config.sources)
+        raise ValueError(
+            f"{' and '.join(given)} of pairs given, but the configuration {config.name!r} has no source "
+            f"'published'; its sources: {found}"
+        )
+    return replace(
+        config,
+        sources=tuple(
+            replace(source, options=source.options | given) if source.type == "published" else source
+            for source in config.sources
+        ),
+    )
 
 
 def shipped_configs() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -20,6 +19,7 @@ from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
+from cdn_sc.train.checkpoint import CHECKPOINT, damaged, read_checkpoint, write_checkpoint
 from cdn_sc.train.config import TrainConfig, shipped_configs
 from cdn_sc.train.data import pair_set, step_rng, validation_sets
 from cdn_sc.train.hardware import describe_hardware
@@ -30,10 +30,6 @@ from cdn_sc.train.prepare import PreparedStep
 from cdn_sc.train.trackers import Tracker, open_trackers
 from cdn_sc.train.workers import prepared_steps
 
-CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_KEYS = (
-    "config", "network", "optimiser", "average", "step", "pairs", "seconds", "recent", "last_map",
-)  # fmt: skip
 TRAINABLE = ("gene_transformer", "cdn")
 # what a checkpoint from before a field existed was trained with
 _DEFAULTS = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
@@ -101,12 +97,14 @@ def train(
         configuration's network cannot be made, does not predict targets, or has nothing in common with its
         initial weights; if pairs are missing or cannot be read, or there are none to validate with where
         ``config.select_by`` asks for it; if a tracker is unknown or not installed; or if ``workers`` is
-        negative.
+        negative, or there are some beside given pairs.
     FloatingPointError
         If the loss is not finite; the last checkpoint stays as it is.
     """
     if workers < 0:
         raise ValueError(f"workers = {workers}; a number of processes of at least 0 is needed")
+    if workers and given is not None:
+        raise ValueError("pairs that are handed over are not sent to other processes: take workers = 0")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = _TrainingState(config, folder, device, workers, given, start)
@@ -217,7 +215,7 @@ class _TrainingState:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        saved = _read_checkpoint(path, self.device)
+        saved = read_checkpoint(path, self.device)
         before, now = _DEFAULTS | json.loads(saved["config"]), json.loads(_json(self.config))
         if before != now:
             differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
@@ -234,7 +232,7 @@ class _TrainingState:
             self.network.load_state_dict(saved["network"])
             self.optimiser.load_state_dict(saved["optimiser"])
         except Exception as error:  # whatever states of other shapes make torch raise
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
@@ -261,9 +259,7 @@ class _TrainingState:
             "best_score": self.best_score,
             "best_step": self.best_step,
         }
-        temporary = self.folder / f"{CHECKPOINT}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / CHECKPOINT)
+        write_checkpoint(self.folder / CHECKPOINT, state)
 
     def store_if_whole(self) -> None:
         """Write the checkpoint, unless the last step was stopped while it changed the weights."""
@@ -434,24 +430,3 @@ def _mean(values: np.ndarray) -> float:
 
 def _json(config: TrainConfig) -> str:
     return json.dumps(asdict(config), sort_keys=True)
-
-
-def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        missing = [name for name in CHECKPOINT_KEYS if name not in saved]
-        json.loads(saved["config"])
-    except PermissionError:
-        raise
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        raise _damaged(path, error) from error
-    if missing:
-        raise _damaged(path, f"it lacks {', '.join(missing)}")
-    return saved
-
-
-def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(
-        f"cannot go on from {path}, which is damaged or no checkpoint of a training run: delete it to begin "
-        f"anew, or train into another folder ({str(reason).splitlines()[0] if str(reason) else reason!r})"
-    )

@@ -38,9 +38,8 @@ class _TensorBoard:
 class _WeightsAndBiases:
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         wandb = _imported("wandb", "wandb", "wandb")
-        # resume: a run that was stopped goes on under its name
         self._run: Any = wandb.init(
-            project="cdn-sc", name=config.name, dir=str(folder), config=asdict(config), resume="allow"
+            project="cdn-sc", name=config.name, dir=str(folder), config=asdict(config)
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -17,7 +17,6 @@ import numba
 import torch
 from torch import Tensor
 
-from cdn_sc.errors import InputError
 from cdn_sc.train.config import TrainConfig
 from cdn_sc.train.pairs import PairSet
 from cdn_sc.train.prepare import PreparedStep, prepare_step
@@ -40,12 +39,10 @@ def prepared_steps(
         Processes that prepare up to ``2 * workers + 1`` steps ahead; 0 prepares each step in this process
         when it is asked for. Either way the steps are the same. Close the generator to end the processes.
     given
-        Pairs of the source ``"given"``; other processes do without.
+        Pairs of the source ``"given"``, which workers do not get.
 
     Raises
     ------
-    InputError
-        If there are both workers and given pairs.
     concurrent.futures.process.BrokenProcessPool
         If a process ended, for lack of memory for example; an error in one is raised here as it is.
     """
@@ -53,8 +50,6 @@ def prepared_steps(
         for step in range(start, config.steps):
             yield prepare_step(config, sizes, step, given)
         return
-    if given is not None:
-        raise InputError("pairs that are handed over cannot be sent to other processes: take workers=0.")
     # forked copies of a process with OpenMP threads hang
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_set_up)
