@@ -34,12 +34,14 @@ SCRATCH_RATES = {"gene_transformer": 1e-3, "cdn": 5e-4}
 N_BOOTSTRAP = 2000
 
 
-def screen(seed: int, kinds: Sequence[str], genes: int, groups: int) -> Any:
+def screen(seed: int, kinds: Sequence[str], genes: int, groups: int, dropout: float) -> Any:
     """Simulate and normalise a screen of one network."""
     import scanpy as sc
 
     plan = {kind: groups // len(kinds) for kind in kinds}
-    adata = simulate.screen(genes, plan, n_control=1500, n_perturbed=(30, 300), seed=seed)
+    cells: dict[str, Any] = {"n_control": 1500, "n_perturbed": (30, 300), "dropout": dropout}
+    adata = simulate.screen(genes, plan, seed=seed, **cells)
+    sc.pp.filter_cells(adata, min_counts=1)
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     return adata
@@ -64,8 +66,8 @@ def score(adata: Any, groups: Sequence[str], model: Any, seed: int) -> pd.DataFr
 
 def one_seed(seed: int, options: argparse.Namespace) -> list[pd.DataFrame]:
     """Metrics of all methods on the screens of a seed."""
-    adata = screen(seed, options.kinds, options.genes, options.groups)
-    second = screen(100_000 + seed, options.kinds, options.genes, options.groups)
+    drawn = options.kinds, options.genes, options.groups, options.dropout
+    adata, second = screen(seed, *drawn), screen(100_000 + seed, *drawn)
     start: Any = models.load(options.model)
     labels = np.random.default_rng([seed, 1]).permutation(sorted(adata.uns["targets"]))
     n_known = round(options.known * len(labels))
@@ -153,7 +155,8 @@ def to_markdown(rows: pd.DataFrame, summary: pd.DataFrame, options: argparse.Nam
     n_known = round(options.known * options.groups)
     about = (
         f"Model {options.model}. {len(options.seeds)} networks of {options.genes} genes "
-        f"({', '.join(options.kinds)}): {n_known} groups to learn from, their validation included, "
+        f"({', '.join(options.kinds)}; dropout {options.dropout:g}): {n_known} groups to learn from, their "
+        "validation included, "
         f"{options.groups - n_known} held out, {options.groups} of the second network. Means over networks; "
         "in parentheses the gain over before, its 95% bootstrap interval over networks, and in how many of "
         "them it is above 0."
@@ -169,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="default", help="what fine-tuning starts from")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--kinds", nargs="+", default=["knockout"])
+    parser.add_argument("--dropout", type=float, default=0.0, help="share of the counts that are set to 0")
     parser.add_argument("--genes", type=int, default=100)
     parser.add_argument("--groups", type=int, default=100, help="perturbations of each network")
     parser.add_argument("--known", type=float, default=0.6, help="share of them that is learned from")

@@ -75,7 +75,115 @@ def fine_tune(
     progress: bool | None = None,
     allow_counts: bool = False,
 ) -> "nn.Module":
-    """Go on training a model on the groups of a screen whose targets are known."""
+    """Go on training a model on the groups of a screen whose targets are known.
+
+    The model learns from each group with a known target, compared with the control cells as
+    :func:`~cdn_sc.tl.predict_targets` compares them, and then ranks targets of further perturbations of such
+    cells. After every epoch the groups that were held out are scored; the weights that scored best are
+    returned, those before the first step included, so that a screen with nothing to learn from leaves the
+    model as it was. `adata` is not changed.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, log-normalised, with control and perturbed cells.
+    groupby
+        Column of `adata.obs` that says which perturbation a cell had.
+    control
+        Label of the control cells, or a list of labels, in that column.
+    targets
+        Label -> target gene, or genes, as in `var_names`; labels without an entry, and those with an empty
+        one (`None`, NaN, an empty str), are not learned from. By default a group's label is its target,
+        where it is the name of a gene.
+    groups
+        Labels of the groups to learn from, or `all`.
+    model
+        Model to start from, which stays as it is: its name (see `cdn_sc.models.available`), the path of a
+        file of weights, or a network. All members of an ensemble are trained.
+    kind
+        What the perturbations do, if you know it: `knockdown`, `activation`, `knockout` or `activity`.
+        Models that can be told are then told in half of the steps, so that they predict both ways.
+    layer, use_raw
+        Where the values are, as in `predict_targets`.
+    mask_var, n_genes, genes
+        Which genes are candidates, as in `predict_targets`, with one difference: a target is always a
+        candidate if it varies; of the genes that are chosen by t it takes the place of the weakest, as in
+        the published data sets. With `mask_var` targets outside of the mask are not learned from.
+    min_cells
+        How many cells the control and a group need at least. Smaller groups are not learned from.
+    validation
+        Share of the groups that is held out for validation, or a list of their labels. Groups with similar
+        effects (log fold changes that correlate above 0.5) or with a target in common are held out together
+        or not at all. With 0 all groups are learned from, for all `epochs`, and the last weights returned.
+    epochs
+        How often each group is learned from at most. The learning rate rises over the first epoch and falls
+        to zero over all of them.
+    patience
+        Stop after so many epochs without a better validation; 0 for never.
+    learning_rate
+        Largest learning rate. `None`: 1e-4 for gene transformers, 1e-5 for the published architecture.
+    batch_size
+        Groups a step.
+    cells_kept
+        Each time a group is learned from, a random share of its cells is used, at least this one.
+    name
+        Name of the model, which results will show; with `folder` also that of its file.
+    folder
+        Where the weights (`<name>.safetensors`), the table of validations (`log.csv`) and the state of the
+        run go. The same call with the same folder goes on where a run was stopped, to the bit. `None`: no
+        files are left; keep the model with `cdn_sc.models.save(model, path, model.card)`.
+    trackers
+        Other places that are told of validations: `tensorboard` (its files go into `folder`), `wandb`. Their
+        packages have to be installed.
+    device
+        `auto` (that of `cdn_sc.settings`, or a GPU when there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+    rng
+        Seed, or generator to draw one from: it decides the split, the order of the groups and the cells.
+        The same seed gives the same model on the same type of machine. `None` draws a fresh one.
+    max_seconds
+        Stop after about this time; with `folder`, the same call goes on later.
+    progress
+        Whether to show a progress bar; `None` shows one from verbosity `info` on.
+    allow_counts
+        Whether to take whole numbers as they are.
+
+    Returns
+    -------
+    The network, in eval mode: what `predict_targets` takes as `model`. Its `card` is a dict with `name` and
+    `training`, which holds the `configuration`, `started_from`, `groups` and `validation_groups` (labels),
+    `validations` (columns of the log), `best_step` and `best_auroc`.
+
+    Raises
+    ------
+    MissingNameError
+        (A :class:`KeyError`.) No such column, label or layer, also in `targets`.
+    InputError
+        (A :class:`ValueError`.) The values or an argument cannot be used, no group has a known target, the
+        groups cannot be split, or `folder` holds another run.
+    DeviceError
+        (A :class:`RuntimeError`.) The device is not there.
+
+    Warns
+    -----
+    UserWarning
+        Once, if groups are left out since their label or target is no gene; once, if groups have too few
+        cells or their target does not vary; once, if the values look scaled or not logarithmic.
+
+    Examples
+    --------
+    >>> import cdn_sc
+    >>> import scanpy as sc
+    >>> adata = cdn_sc.simulate.screen(40, {"knockdown": 8}, n_control=200, n_perturbed=50)
+    >>> sc.pp.normalize_total(adata)
+    >>> sc.pp.log1p(adata)
+    >>> targets = adata.uns["targets"]
+    >>> model = cdn_sc.tl.fine_tune(
+    ...     adata, "perturbation", "control", targets=targets, epochs=1, progress=False
+    ... )
+    >>> cdn_sc.tl.predict_targets(adata, "perturbation", "control", model=model, progress=False)
+    >>> adata.uns["cdn_targets"]["params"]["model"]
+    'fine-tuned'
+    """
     from cdn_sc import models, predictors
     from cdn_sc.models.tensors import tensors_sha256
     from cdn_sc.train import train
