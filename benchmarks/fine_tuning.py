@@ -69,9 +69,13 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[pd.DataFrame]:
     drawn = options.kinds, options.genes, options.groups, options.dropout
     adata, second = screen(seed, *drawn), screen(100_000 + seed, *drawn)
     start: Any = models.load(options.model)
-    labels = np.random.default_rng([seed, 1]).permutation(sorted(adata.uns["targets"]))
+    labels, others = (
+        [str(label) for label in np.random.default_rng([seed, 1]).permutation(sorted(cells.uns["targets"]))]
+        for cells in (adata, second)
+    )
     n_known = round(options.known * len(labels))
-    known, held_out = [str(label) for label in labels[:n_known]], [str(label) for label in labels[n_known:]]
+    known, held_out = labels[:n_known], labels[n_known:]
+    of_second = others[: len(held_out)]
     targets = {label: list(adata.uns["targets"][label]) for label in known}
     fixed: dict[str, Any] = {"targets": targets, "groups": known, "rng": seed, "progress": False}
     if options.epochs is not None:
@@ -95,7 +99,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[pd.DataFrame]:
         facts["seconds"] = round(seconds, 1)
         for where, cells, groups in (
             (HELD_OUT, adata, held_out),
-            (SECOND, second, sorted(second.uns["targets"])),
+            (SECOND, second, of_second),
         ):
             rows = score(cells, groups, network, seed)
             parts.append(rows.assign(seed=seed, screen=where, **facts))
@@ -157,7 +161,7 @@ def to_markdown(rows: pd.DataFrame, summary: pd.DataFrame, options: argparse.Nam
         f"Model {options.model}. {len(options.seeds)} networks of {options.genes} genes "
         f"({', '.join(options.kinds)}; dropout {options.dropout:g}): {n_known} groups to learn from, their "
         "validation included, "
-        f"{options.groups - n_known} held out, {options.groups} of the second network. Means over networks; "
+        f"{options.groups - n_known} held out, as many of the second network. Means over networks; "
         "in parentheses the gain over before, its 95% bootstrap interval over networks, and in how many of "
         "them it is above 0."
     )
@@ -173,11 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--kinds", nargs="+", default=["knockout"])
     parser.add_argument("--dropout", type=float, default=0.0, help="share of the counts that are set to 0")
-    parser.add_argument("--genes", type=int, default=100)
-    parser.add_argument("--groups", type=int, default=100, help="perturbations of each network")
+    parser.add_argument("--genes", type=int, default=80)
+    parser.add_argument("--groups", type=int, default=80, help="perturbations of each network")
     parser.add_argument("--known", type=float, default=0.6, help="share of them that is learned from")
     parser.add_argument("--epochs", type=int, help="of fine-tuning (default: that of fine_tune)")
-    parser.add_argument("--longer", type=int, default=4, help="how many times longer from scratch, at last")
+    parser.add_argument("--longer", type=int, default=3, help="how many times longer from scratch, at last")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--output", type=Path, default=Path("results/fine_tuning"), help="folder")
     options = parser.parse_args(arguments)

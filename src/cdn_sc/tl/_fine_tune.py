@@ -61,7 +61,7 @@ def fine_tune(
     genes: str = "per_group",
     min_cells: int = 10,
     validation: float | Iterable[str] = 0.2,
-    epochs: int = 30,
+    epochs: int = 10,
     patience: int = 5,
     learning_rate: float | None = None,
     batch_size: int = 2,
