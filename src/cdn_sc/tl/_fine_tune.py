@@ -65,7 +65,7 @@ def fine_tune(
     patience: int = 5,
     learning_rate: float | None = None,
     batch_size: int = 2,
-    cells_kept: float = 0.5,
+    cells_kept: float = 1.0,
     name: str = "fine-tuned",
     folder: str | PathLike[str] | None = None,
     trackers: Sequence[str] = (),
@@ -125,7 +125,8 @@ def fine_tune(
     batch_size
         Groups a step.
     cells_kept
-        Each time a group is learned from, a random share of its cells is used, at least this one.
+        Below 1, each time a group is learned from a random share of its cells is used, at least this one. It
+        made no difference on simulated screens.
     name
         Name of the model, which results will show; with `folder` also that of its file.
     folder
