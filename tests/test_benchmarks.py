@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import cdn_sc
 import cdn_sc.predictors
@@ -237,3 +238,59 @@ def test_loader_memory(script, tmp_path, capsys):
     assert "| AnnData | 9 | 450 |" in said
     assert "| Pair | 9 | 450 |" in said
     assert (tmp_path / "loader_memory.md").read_text() in said
+
+
+@pytest.fixture
+def small_model(tmp_path):
+    """File of a small gene transformer with random weights."""
+    sizes = {"channels": 8, "heads": 2, "layers": 1, "edge_channels": 4, "mixing_channels": 2}
+    with torch.random.fork_rng(devices=[]):
+        network = cdn_sc.models.build_network({"architecture": "gene_transformer", **sizes})
+    return str(cdn_sc.models.save(network, tmp_path / "small.safetensors", {"name": "small"}))
+
+
+def test_fine_tuning(script, small_model, tmp_path, capsys):
+    sizes = ["--genes", "24", "--groups", "8", "--epochs", "1", "--longer", "2", "--seeds", "0", "1"]
+    script("fine_tuning").main(["--model", small_model, *sizes, "--output", str(tmp_path)])
+    rows = pd.read_csv(tmp_path / "fine_tuning.csv")
+    methods = ["before", "fine-tuned", "from scratch", "from scratch, longer"]
+    assert list(rows["method"].unique()) == methods
+    known = round(0.6 * 8)
+    counted = rows.groupby(["screen", "method", "seed"]).size()
+    assert (counted["held-out groups"] == 8 - known).all()
+    assert (counted["second network"] == 8 - known).all()
+    steps = rows.drop_duplicates(["seed", "method"]).pivot_table(
+        index="seed", columns="method", values="steps"
+    )
+    assert (steps["from scratch, longer"] == 2 * steps["from scratch"]).all()
+    assert (steps["before"] == 0).all()
+    summary = pd.read_csv(tmp_path / "fine_tuning_summary.csv")
+    assert (summary.loc[summary["method"] == "before", "gain"] == 0).all()
+    means = rows.groupby(["screen", "method"])["auroc"].mean()
+    for line in summary[summary["metric"] == "auroc"].itertuples():
+        assert line.mean == pytest.approx(means[line.screen, line.method])
+    assert "fine-tuned" in (tmp_path / "fine_tuning.md").read_text()
+    capsys.readouterr()
+
+
+def test_fine_tuning_on_a_real_screen(script, small_model, tmp_path, capsys):
+    adata = cdn_sc.simulate.screen(24, {"knockdown": 4}, n_control=40, n_perturbed=20)
+    adata.uns["target_in_var"] = {name: genes[0] for name, genes in adata.uns.pop("targets").items()}
+    adata.write_h5ad(tmp_path / "small_screen.h5ad")
+    script("fine_tuning_real").main(
+        ["--screen", str(tmp_path / "small_screen.h5ad"), "--model", small_model, "--output", str(tmp_path)]
+    )
+    rows = pd.read_csv(tmp_path / "fine_tuning_real.csv")
+    assert {"before", "fine-tuned", "t_test", "random"} <= set(rows["method"])
+    assert (rows.groupby("method")["group"].nunique() == 4).all()
+    assert "4 measured targets" in (tmp_path / "fine_tuning_real.md").read_text()
+    capsys.readouterr()
+
+
+def test_fine_tuning_speed(script, small_model, tmp_path, capsys):
+    script("fine_tuning_speed").main(["--case", f"{small_model}:24:2", "--output", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "fine_tuning_speed.csv")
+    assert table[["model", "genes", "groups"]].to_numpy().tolist() == [["small", 24, 2]]
+    assert (table[["seconds an epoch", "peak memory, MiB"]] > 0).all(axis=None)
+    assert "| small | 24 | 2 |" in (tmp_path / "fine_tuning_speed.md").read_text()
+    capsys.readouterr()

@@ -1,8 +1,10 @@
 """The command `cdn-sc train`."""
 
+import sys
 from functools import partial
 
 import numba
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -108,3 +110,46 @@ def test_threads_stay_as_asked_for(config, tmp_path):
     adata = cdn_sc.simulate.screen(24, 1, n_control=20, n_perturbed=10)
     sc.pp.normalize_total(adata)
     assert torch.get_num_threads() == 1
+
+
+def published_config(folder):
+    small = CONFIG.replace('name = "small"', 'name = "small"\nselect_by = "auroc"\npatience = 3')
+    small = small[: small.index("[[sources]]")] + '[[sources]]\ntype = "published"\n'
+    path = folder / "published.toml"
+    path.write_text(small.replace("max_pairs_per_batch = 4", "max_pairs_per_batch = 2"))
+    return path
+
+
+def write_pairs(folder):
+    """Eleven pairs in the published layout."""
+    rng = np.random.default_rng(0)
+    (folder / "data").mkdir()
+    rows = []
+    for number in range(11):
+        pair = cdn_sc.simulate.scm_pair(rng, n_genes=(6, 8), n_control=(30, 40), n_perturbed=(20, 30))
+        path = f"data/data_interv-{number}.npy"
+        np.save(folder / path, pair.perturbed)
+        np.save(folder / path.replace("data_interv", "data"), pair.control)
+        rows.append((path, pair.targets[0], "train"))
+    table = pd.DataFrame(rows, columns=["fp_data", "label", "split"])
+    table.to_csv(folder / "splits.csv", index=False)
+
+
+def test_published_layout(config, tmp_path, capsys, fails, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    write_pairs(tmp_path)
+    published = ["--config", published_config(tmp_path), "-o", tmp_path / "out"]
+    where = ["--data", tmp_path, "--splits", tmp_path / "splits.csv"]
+    assert "--data and --splits" in fails(1, *published)
+    assert "has no source 'published'" in fails(1, "--config", config, "-o", tmp_path / "out", *where)
+    assert "no model of that name" in fails(1, *published, *where, "--initial-weights", "none")
+    run("--config", config, "-o", tmp_path / "start", "--max-seconds", 0)
+    start = tmp_path / "start" / "small.safetensors"
+    run(*published, *where, "--initial-weights", start, "--threads", 1)
+    capsys.readouterr()
+    training = cdn_sc.models.load(tmp_path / "out" / "small.safetensors").card["training"]
+    assert training["initial_weights_sha256"] == cdn_sc.models.load(start).card["sha256"]
+    assert training["validations"]["step"] == [0, 2, 4]
+    assert "needs the package" in fails(
+        1, *published, *where, "--initial-weights", start, "--tracker", "wandb"
+    )

@@ -24,10 +24,10 @@ class StoppedError(Exception):
 
 
 def stop_at(monkeypatch, step):
-    def draw(config, number):
+    def draw(config, number, *given):
         if number == step:
             raise StoppedError
-        return draw_batch(config, number)
+        return draw_batch(config, number, *given)
 
     monkeypatch.setattr(prepare, "draw_batch", draw)
 

@@ -18,6 +18,17 @@ def train(
         Path,
         typer.Option("--output", "-o", help="Folder of the run; a run that was stopped goes on from it."),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pairs in the published layout: the one that holds `data`."),
+    ] = None,
+    splits: Annotated[Path | None, typer.Option(help="Table of these pairs, such as perturbseq.csv.")] = None,
+    initial_weights: Annotated[
+        str | None, typer.Option(help="Model, or file of weights, to start from, in place of the config's.")
+    ] = None,
+    tracker: Annotated[
+        list[str] | None, typer.Option(help="Follow the run elsewhere too: tensorboard or wandb.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     max_seconds: Annotated[
         float | None, typer.Option(min=0, help="Stop after about this time; the same command goes on.")
@@ -31,13 +42,14 @@ def train(
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
 ) -> None:
-    """Train a network on simulated pairs, drawn afresh at every step."""
+    """Train a network on pairs simulated afresh at every step, or on a folder of real ones."""
     from tomllib import TOMLDecodeError
 
-    from cdn_sc.train.config import read_config
+    from cdn_sc.train.config import locate_pairs, read_config
 
+    overrides = {} if initial_weights is None else {"initial_weights": initial_weights}
     try:
-        configuration = read_config(config)
+        configuration = locate_pairs(read_config(config, overrides), data, splits)
     except TOMLDecodeError as error:
         raise InputError(f"{config!r} is no TOML file: {error}.") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -59,5 +71,6 @@ def train(
         max_seconds=max_seconds,
         workers=workers,
         progress=settings.show_progress,
+        trackers=tracker or (),
     )
     typer.echo(f"Written: {weights}")

@@ -1,6 +1,7 @@
-"""Tools: predict perturbation targets, and hand the results on."""
+"""Tools: predict perturbation targets, fine-tune models on known ones, and hand the results on."""
 
+from cdn_sc.tl._fine_tune import fine_tune
 from cdn_sc.tl._predict_targets import predict_targets
 from cdn_sc.tl._to_rank_genes_groups import to_rank_genes_groups
 
-__all__ = ["predict_targets", "to_rank_genes_groups"]
+__all__ = ["fine_tune", "predict_targets", "to_rank_genes_groups"]

@@ -3,6 +3,8 @@
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cdn_sc.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,3 +67,21 @@ def options_with_effect(
         why = " and ".join(dict.fromkeys(_WHY[name] for name in set_in_vain))
         warnings.warn(f"{listed} without effect: the model {predictor.name} {why}.", stacklevel=3)
     return given | {name: -1 if name == "n_subsets" else "" for name in ignored}
+
+
+def check_number_of_genes(
+    predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
+) -> None:
+    """Raise if there can be more candidate genes than the model takes."""
+    most = predictor.max_genes
+    if most is None:
+        return
+    if mask is not None and mask.sum() > most:
+        raise InputError(
+            f"mask_var selects {int(mask.sum())} genes, but the model {predictor.name} takes {most} at most."
+        )
+    if mask is None and min(n_all if n_genes is None else n_genes, n_all) > most:
+        raise InputError(
+            f"n_genes={n_genes}, but the model {predictor.name} takes {most} genes at most: "
+            f"pass n_genes={most}."
+        )

@@ -19,7 +19,7 @@ from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
-from cdn_sc.tl._options import check_options, options_with_effect
+from cdn_sc.tl._options import check_number_of_genes, check_options, options_with_effect
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
@@ -228,7 +228,7 @@ def predict_targets(
     check_type(expression, allow_counts=allow_counts)
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
-    _check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
     used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
 
@@ -336,23 +336,6 @@ def _check_arguments(
         )
     if n_jobs is not None and not is_number_of_jobs(n_jobs):
         raise InputError(f"n_jobs is a positive whole number, -1 for all cores, or None, not {n_jobs!r}.")
-
-
-def _check_number_of_genes(
-    predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
-) -> None:
-    most = predictor.max_genes
-    if most is None:
-        return
-    if mask is not None and mask.sum() > most:
-        raise InputError(
-            f"mask_var selects {int(mask.sum())} genes, but the model {predictor.name} takes {most} at most."
-        )
-    if mask is None and min(n_all if n_genes is None else n_genes, n_all) > most:
-        raise InputError(
-            f"n_genes={n_genes}, but the model {predictor.name} takes {most} genes at most: "
-            f"pass n_genes={most}."
-        )
 
 
 def _model_params(predictor: "Predictor") -> dict[str, str]:

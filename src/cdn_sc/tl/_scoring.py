@@ -89,11 +89,11 @@ class Scorer:
         self._expression, self.predictor, self._options = expression, predictor, options
         rows = expression.rows(control)
         low, high = extremes(rows)
-        if _too_large(low, high):
-            raise InputError(f"{expression.name}: the control has {_too_large(low, high)}.")
+        if too_large(low, high):
+            raise InputError(f"{expression.name}: the control has {too_large(low, high)}.")
         self._logarithmic = looks_logarithmic(low, high)
         self._control_statistics = arm_statistics(rows)
-        rows = _at_most(rows, MOST_CONTROL_CELLS, options.seed)
+        rows = at_most(rows, MOST_CONTROL_CELLS, options.seed)
         # Each group takes other columns of the control cells.
         self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
         self._screen: ScreenCells | None = None
@@ -114,7 +114,7 @@ class Scorer:
         for cells in groups.values():
             if len(cells) >= self._options.min_cells:
                 rows = self._expression.rows(cells)
-                if not _too_large(*extremes(rows)):
+                if not too_large(*extremes(rows)):
                     candidates.add(arm_statistics(rows))
         self._shared = candidates.choose(n_genes=self._options.n_genes, mask=self._options.mask)
 
@@ -142,8 +142,8 @@ class Scorer:
             raise GroupSkippedError(f"{_count(len(cells), 'cell')}, min_cells={options.min_cells}")
         rows = self._expression.rows(cells)
         low, high = extremes(rows)
-        if _too_large(low, high):
-            raise GroupSkippedError(_too_large(low, high))
+        if too_large(low, high):
+            raise GroupSkippedError(too_large(low, high))
         statistics = arm_statistics(rows)
         genes = self._shared
         if genes is None:
@@ -262,7 +262,7 @@ def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:
     return ", ".join(listed + more)
 
 
-def _at_most(rows: Any, number: int, seed: int) -> Any:
+def at_most(rows: Any, number: int, seed: int) -> Any:
     """Return the rows, or this many of them drawn by the seed, in their order."""
     n_rows = rows.shape[0]
     if n_rows <= number:
@@ -271,7 +271,7 @@ def _at_most(rows: Any, number: int, seed: int) -> Any:
     return rows[np.sort(rng.choice(n_rows, number, replace=False, shuffle=False))]
 
 
-def _too_large(low: float, high: float) -> str:
+def too_large(low: float, high: float) -> str:
     """Return what is wrong with values of this range, or nothing."""
     largest = max(-low, high)
     if largest <= LARGEST_VALUE:

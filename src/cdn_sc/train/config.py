@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,21 @@ AT_LEAST_ONE = (
     "validation_pairs",
 )  # fmt: skip
 SHARES = ("kind_told", "own_evidence", "average_decay")
-NOT_NEGATIVE = ("seed", "warmup_steps", "learning_rate", "weight_decay", "graph_weight")
+NOT_NEGATIVE = ("seed", "warmup_steps", "learning_rate", "weight_decay", "graph_weight", "patience")
 POSITIVE = ("clip",)
+CHOICES = {"schedule": ("cosine", "constant"), "select_by": ("", "auroc", "map")}
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One source of simulated pairs.
+    """One source of pairs.
 
     Parameters
     ----------
     type
-        ``"scm"`` (structural causal models) or ``"screen"`` (single-cell screens).
+        ``"scm"`` (structural causal models) or ``"screen"`` (single-cell screens), both simulated;
+        ``"published"`` (a folder of pairs in the published layout, :mod:`cdn_sc.train.published`) or
+        ``"given"`` (the pairs that :func:`cdn_sc.train.train` is handed).
     weight
         Relative frequency of batches from this source.
     options
@@ -72,10 +75,16 @@ class TrainConfig:
     seed
         Decides the initial weights and every pair.
     steps
-        Optimisation steps in total; the learning rate follows a cosine down to zero over them, after
-        ``warmup_steps``.
+        Optimisation steps in total, fewer where ``patience`` ends the run.
+    schedule
+        ``"cosine"``: the learning rate follows a cosine down to zero over the steps, after ``warmup_steps``;
+        ``"constant"``: it stays, after them.
     genes_per_batch, max_pairs_per_batch
-        A batch holds about this many genes over all its pairs, and at most this many pairs.
+        A batch of simulated pairs holds about this many genes over all its pairs, and at most this many
+        pairs; a batch of other pairs holds ``max_pairs_per_batch``.
+    cells_kept
+        Pairs that are not simulated: smallest share of the perturbed cells that a step sees, the share and
+        the cells drawn anew each time; 1 for all of them.
     learning_rate, weight_decay, clip
         AdamW (no decay on biases and norms) and the gradient norm that is clipped to.
     average_decay
@@ -95,7 +104,12 @@ class TrainConfig:
     validate_every, checkpoint_every
         In steps.
     validation_pairs
-        Pairs of each source in the fixed validation set.
+        Pairs of each source in the fixed validation set (of pairs that are not simulated, at most).
+    select_by
+        Export the averaged weights of the best validation by ``"auroc"`` or ``"map"``, that before the first
+        step included; empty for those of the last step.
+    patience
+        With ``select_by``, stop after this many validations without a better one; 0 for never.
     version
         Version of the model; goes into the file.
     recommended_for
@@ -122,6 +136,10 @@ class TrainConfig:
     validate_every: int = 500
     checkpoint_every: int = 200
     validation_pairs: int = 200
+    schedule: str = "cosine"
+    cells_kept: float = 1.0
+    select_by: str = ""
+    patience: int = 0
     version: str = ""
     recommended_for: str = ""
 
@@ -163,6 +181,39 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     return config_from_dict(values | dict(overrides or {}))
 
 
+def locate_pairs(
+    config: TrainConfig, folder: str | Path | None = None, splits: str | Path | None = None
+) -> TrainConfig:
+    """Say where the pairs of a configuration's published sources are.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    folder, splits
+        As of :func:`cdn_sc.train.published.read_published`; None leaves what the configuration says.
+
+    Raises
+    ------
+    ValueError
+        If the configuration has no source ``"published"`` to which they could apply.
+    """
+    given = {name: str(path) for name, path in (("folder", folder), ("splits", splits)) if path is not None}
+    if given and all(source.type != "published" for source in config.sources):
+        found = ", ".join(repr(source.type) for source in config.sources)
+        raise ValueError(
+            f"{' and '.join(given)} of pairs given, but the configuration {config.name!r} has no source "
+            f"'published'; its sources: {found}"
+        )
+    return replace(
+        config,
+        sources=tuple(
+            replace(source, options=source.options | given) if source.type == "published" else source
+            for source in config.sources
+        ),
+    )
+
+
 def shipped_configs() -> list[str]:
     """Names of the configurations that ship with the package."""
     names = (entry.name for entry in CONFIG_DIRECTORY.iterdir())
@@ -191,6 +242,8 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
         raise ValueError("own_evidence is for the architecture 'gene_transformer' only")
     if checked.get("own_evidence"):
         checked["network"] = {**checked["network"], "own_only": True}
+    if checked.get("patience") and not checked.get("select_by"):
+        raise ValueError("patience needs select_by, which says what the best validation is")
     sources = tuple(_source(value) for value in checked["sources"])
     if not sum(source.weight for source in sources) > 0:
         raise ValueError("the configuration needs a source of positive weight")
@@ -210,6 +263,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     elif name == "n_subsets":
         expected, fits = "two integers of at least 2, the smaller one first", _two_integers(value)
         value = tuple(value) if fits else value
+    elif name in CHOICES:
+        expected, fits = f"one of {', '.join(map(repr, CHOICES[name]))}", value in CHOICES[name]
+    elif name == "cells_kept":
+        expected, fits = "a share above 0, up to 1", type(value) in (int, float) and 0 < value <= 1
+        value = float(value) if fits else value
     elif name in AT_LEAST_ONE:
         expected, fits = "an integer of at least 1", type(value) is int and value >= 1
     elif name in SHARES:

@@ -1,4 +1,4 @@
-"""Batches of fresh simulated pairs; each step's batch depends on the seed and the step alone.
+"""Batches of pairs, simulated afresh or given; each step's batch depends on the seed and the step alone.
 
 Options of a source ``scm``: ``genes``, a range to draw the number of genes of a batch from, or
 ``gene_choices``, a list to choose it from; all others go to :func:`cdn_sc.simulate.scm_pair`.
@@ -6,16 +6,27 @@ Options of a source ``scm``: ``genes``, a range to draw the number of genes of a
 Options of a source ``screen``: ``genes``, a range; ``control_cells``, a range; ``values``, the largest number
 of control cells times genes; ``groups``, the groups a network; ``selected``, the share of networks whose
 panels are the most changed genes of larger ones; all others go to :func:`cdn_sc.simulate.screen_pairs`.
+
+Options of a source ``published``: ``folder`` and ``splits``, as of
+:func:`cdn_sc.train.published.read_published`. A source ``given`` has none: its pairs are handed over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from cdn_sc.errors import InputError
 from cdn_sc.simulate import Pair, scm_pair, screen_pairs
 from cdn_sc.train.config import SourceConfig, TrainConfig
+from cdn_sc.train.pairs import PairSet, epoch_positions, with_fewer_cells
+from cdn_sc.train.published import PublishedSet, read_published
+
+read_published_once = lru_cache(maxsize=4)(read_published)
 
 
 def step_rng(config: TrainConfig, space: str, step: int) -> np.random.Generator:
@@ -37,26 +48,102 @@ def step_rng(config: TrainConfig, space: str, step: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(word, spawn_key=(config.seed, step)))
 
 
-def draw_batch(config: TrainConfig, step: int) -> list[Pair]:
-    """Pairs of one training step, all from one source and with the same number of genes."""
+def draw_batch(config: TrainConfig, step: int, given: PairSet | None = None) -> list[Pair]:
+    """Pairs of one training step, all from one source; simulated ones with the same number of genes.
+
+    Parameters
+    ----------
+    config
+        The training run.
+    step
+        Number of the step.
+    given
+        Pairs of the source ``"given"``.
+    """
     rng = step_rng(config, "train", step)
     weights = np.array([source.weight for source in config.sources])
     source = config.sources[int(rng.choice(len(weights), p=weights / weights.sum()))]
-    return _draw(source, config.genes_per_batch, config.max_pairs_per_batch, rng)
+    pairs = pair_set(source, given)
+    if pairs is None:
+        return _draw(source, config.genes_per_batch, config.max_pairs_per_batch, rng)
+    positions = epoch_positions(len(pairs.training), config.max_pairs_per_batch, step, config.seed)
+    drawn = (pairs.training[int(position)] for position in positions)
+    if config.cells_kept < 1:
+        return [with_fewer_cells(pair, config.cells_kept, rng) for pair in drawn]
+    return list(drawn)
 
 
-def validation_pairs(config: TrainConfig) -> list[Pair]:
-    """The fixed validation set, ``config.validation_pairs`` of each source."""
-    pairs: list[Pair] = []
+def pair_set(source: SourceConfig, given: PairSet | None = None) -> PairSet | None:
+    """Return the pairs of a source that are there already; None for a simulator.
+
+    Parameters
+    ----------
+    source
+        The source.
+    given
+        Pairs of a source ``"given"``.
+
+    Raises
+    ------
+    InputError
+        If the source's pairs were not handed over, cannot be read, or hold none to learn from.
+    """
+    pairs: PairSet | None = None
+    if source.type == "given":
+        if given is None:
+            raise InputError("the configuration has a source 'given': hand its pairs to train(given=...).")
+        pairs = given
+    elif source.type == "published":
+        pairs = _published(source.options)
+    if pairs is not None and not len(pairs.training):
+        raise InputError(f"the source {source.type!r} has no pairs to learn from.")
+    return pairs
+
+
+def _published(options: dict[str, Any]) -> PublishedSet:
+    absent = [name for name in ("folder", "splits") if not options.get(name)]
+    if absent:
+        raise InputError(
+            f"the source 'published' lacks its {' and '.join(absent)}: name the folder of the pairs and the "
+            "table of splits (on the command line --data and --splits)."
+        )
+    return read_published_once(options["folder"], options["splits"])
+
+
+def validation_sets(config: TrainConfig, given: PairSet | None = None) -> list[Sequence[Pair]]:
+    """The fixed validation set, apart by source.
+
+    Parameters
+    ----------
+    config
+        The training run.
+    given
+        Pairs of the source ``"given"``.
+
+    Returns
+    -------
+    Of each source ``config.validation_pairs`` pairs, or all where there are fewer; those that are not
+    simulated are read when they are asked for.
+    """
+    found: list[Sequence[Pair]] = []
     for number, source in enumerate(config.sources):
+        pairs = pair_set(source, given)
+        if pairs is not None:
+            found.append(pairs.validation[: config.validation_pairs])
+            continue
         drawn: list[Pair] = []
         step = 0
         while len(drawn) < config.validation_pairs:
             rng = step_rng(config, "validation", 1_000_000 * number + step)
             drawn += _draw(source, config.genes_per_batch // 2, config.max_pairs_per_batch, rng)
             step += 1
-        pairs += drawn[: config.validation_pairs]
-    return pairs
+        found.append(drawn[: config.validation_pairs])
+    return found
+
+
+def validation_pairs(config: TrainConfig, given: PairSet | None = None) -> list[Pair]:
+    """All pairs of :func:`validation_sets`, one source after another."""
+    return list(chain.from_iterable(validation_sets(config, given)))
 
 
 def _draw(source: SourceConfig, n_genes: int, max_pairs: int, rng: np.random.Generator) -> list[Pair]:

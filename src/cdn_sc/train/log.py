@@ -6,8 +6,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 LOG = "log.csv"
-LOG_COLUMNS = ("step", "pairs", "seconds", "learning_rate", "loss", "validation_map")
+LOG_COLUMNS = ("step", "pairs", "seconds", "learning_rate", "loss", "validation_map", "validation_auroc")
 
 
 def append_row(path: Path, row: Sequence[float]) -> None:
@@ -34,6 +36,17 @@ def truncate_log(path: Path, step: int) -> None:
         writer = csv.DictWriter(file, LOG_COLUMNS)
         writer.writeheader()
         writer.writerows(kept)
+
+
+def read_log(path: Path) -> dict[str, list[float | None]]:
+    """Columns of the table; None where a value is missing or NaN."""
+
+    def value(text: str | None) -> float | None:
+        number = float(text) if text else float("nan")
+        return None if np.isnan(number) else number
+
+    rows = _rows(path)
+    return {name: [value(row.get(name)) for row in rows] for name in LOG_COLUMNS}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

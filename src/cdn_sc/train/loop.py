@@ -1,12 +1,11 @@
-"""The training loop: fresh pairs, AdamW, averaged weights, exact resume."""
+"""The training loop: AdamW, averaged weights, early stopping, exact resume."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,17 @@ from cdn_sc._logging import logger
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
+from cdn_sc.train.checkpoint import CHECKPOINT, damaged, read_checkpoint, write_checkpoint
 from cdn_sc.train.config import TrainConfig, shipped_configs
-from cdn_sc.train.data import step_rng, validation_pairs
+from cdn_sc.train.data import pair_set, step_rng, validation_sets
 from cdn_sc.train.hardware import describe_hardware
-from cdn_sc.train.log import LOG, append_row, logged_steps, truncate_log
-from cdn_sc.train.objective import average_precisions, batch_loss
+from cdn_sc.train.log import LOG, LOG_COLUMNS, append_row, logged_steps, read_log, truncate_log
+from cdn_sc.train.objective import batch_loss, validate
+from cdn_sc.train.pairs import PairSet
 from cdn_sc.train.prepare import PreparedStep
+from cdn_sc.train.trackers import Tracker, open_trackers
 from cdn_sc.train.workers import prepared_steps
 
-CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_KEYS = (
-    "config", "network", "optimiser", "average", "step", "pairs", "seconds", "recent", "last_map",
-)  # fmt: skip
 TRAINABLE = ("gene_transformer", "cdn")
 # what a checkpoint from before a field existed was trained with
 _DEFAULTS = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
@@ -45,8 +43,12 @@ def train(
     max_seconds: float | None = None,
     workers: int = 0,
     progress: bool = True,
+    given: PairSet | None = None,
+    start: nn.Module | None = None,
+    trackers: Sequence[str] = (),
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train a network on simulated pairs.
+    """Train a network on pairs, simulated or real.
 
     A run resumes from ``folder/checkpoint.pt`` where there is one, and then gives what an uninterrupted
     run would have given: batches and dropout depend on the seed and the step alone, and the states of the
@@ -60,7 +62,8 @@ def train(
     folder
         Where the checkpoint, ``log.csv`` and the weights go. The log has a row for each validation: steps
         and pairs so far, seconds of training, learning rate of the next step, mean loss of the last 500
-        steps, mean average precision of the averaged weights on the validation set.
+        steps, mean average precision and mean AUROC of the averaged weights on the validation set. With
+        ``config.select_by`` there is one before the first step.
     device
         Torch device.
     max_seconds
@@ -71,36 +74,57 @@ def train(
         training below ``if __name__ == "__main__":``, since each of them imports it.
     progress
         Show a progress bar.
+    given
+        Pairs of the configuration's source ``"given"``; then no workers.
+    start
+        Network to start from, in place of ``config.initial_weights``.
+    trackers
+        Where validations are written besides ``log.csv``: ``"tensorboard"``, ``"wandb"``.
+    notes
+        Further facts for the training record of the card; JSON values.
 
     Returns
     -------
-    Path of the weights, ``folder/<name>.safetensors``: the averaged weights at the last step, with a card
-    that holds the configuration, the SHA-256 of the initial weights, steps, pairs, hours (simulation
-    included, validation not) and the hardware.
+    Path of the weights, ``folder/<name>.safetensors``: the averaged weights at the last step (with
+    ``config.select_by`` those of the best validation), with a card that holds the configuration, the SHA-256
+    of the initial weights, steps, pairs, hours (simulation included, validation not), the hardware and the
+    validations.
 
     Raises
     ------
     ValueError
-        If the folder holds a checkpoint that is damaged or of another configuration, or the configuration's
-        network cannot be made, does not predict targets, or has nothing in common with its initial weights;
-        or if ``workers`` is negative.
+        If the folder holds a checkpoint that is damaged or of another configuration or other pairs, or the
+        configuration's network cannot be made, does not predict targets, or has nothing in common with its
+        initial weights; if pairs are missing or cannot be read, or there are none to validate with where
+        ``config.select_by`` asks for it; if a tracker is unknown or not installed; or if ``workers`` is
+        negative, or there are some beside given pairs.
     FloatingPointError
         If the loss is not finite; the last checkpoint stays as it is.
     """
     if workers < 0:
         raise ValueError(f"workers = {workers}; a number of processes of at least 0 is needed")
+    if workers and given is not None:
+        raise ValueError("pairs that are handed over are not sent to other processes: take workers = 0")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = _TrainingState(config, folder, device, workers)
+    state = _TrainingState(config, folder, device, workers, given, start)
     started = time.monotonic()
     steps = tqdm(
         range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name,
         disable=not progress,
     )  # fmt: skip
     try:
-        state.validate_if_due()  # a run that was interrupted while it validated still owes that row
-        with closing(prepared_steps(config, state.network.config, state.step, workers)) as prepared:
+        with ExitStack() as stack:
+            state.trackers = [
+                stack.enter_context(closing(tracker)) for tracker in open_trackers(trackers, folder, config)
+            ]
+            state.validate_if_due()  # a run that was interrupted while it validated still owes that row
+            prepared = stack.enter_context(
+                closing(prepared_steps(config, state.network.config, state.step, workers, given))
+            )
             for step in steps:
+                if state.stops_early():
+                    break
                 loss = state.advance(prepared)
                 steps.set_postfix(loss=f"{loss:.3f}", map=f"{state.last_map:.3f}")
                 state.validate_if_due()
@@ -114,14 +138,25 @@ def train(
     except KeyboardInterrupt:
         state.store_if_whole()
         raise
-    return state.export()
+    return state.export(notes or {})
 
 
 class _TrainingState:
-    """Network, optimiser, averages and log of one run."""
+    """Network, optimiser, averages, best weights and log of one run."""
 
-    def __init__(self, config: TrainConfig, folder: Path, device: str, workers: int) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        device: str,
+        workers: int,
+        given: PairSet | None,
+        start: nn.Module | None,
+    ) -> None:
         self.config, self.folder, self.device, self.workers = config, folder, device, workers
+        self.given = given
+        self.trackers: list[Tracker] = []
+        self.pairs_fingerprint = _fingerprint(config, given)
         self.step = 0
         self.pairs = 0
         self.seconds = 0.0
@@ -136,18 +171,22 @@ class _TrainingState:
                 f"the network is a {architecture!r}; one that predicts targets is needed: {TRAINABLE}"
             )
         self.initial_sha256 = ""
-        if config.initial_weights:
-            self._start_from(config.initial_weights)
+        if start is not None:
+            self._start_from(start, config.initial_weights)
+        elif config.initial_weights:
+            self._start_from(self._load_start(config.initial_weights), config.initial_weights)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.network, config), lr=config.learning_rate)
-        self._validation: list[Pair] | None = None
+        self.best: dict[str, Tensor] = {}
+        self.best_score = float("-inf")
+        self.best_step = 0
+        self._validation: list[Sequence[Pair]] | None = None
         self._whole = True
         self._resume()
 
-    def _start_from(self, initial_weights: str) -> None:
+    def _start_from(self, loaded: Any, initial_weights: str) -> None:
         """Take over what another network has of the same names and shapes, such as the encoder alone."""
-        loaded = self._load_start(initial_weights)
-        self.initial_sha256 = loaded.card.get("sha256", "")
+        self.initial_sha256 = (getattr(loaded, "card", None) or {}).get("sha256", "")
         start = loaded.state_dict()
         own = self.network.state_dict()
         taken = {
@@ -176,7 +215,7 @@ class _TrainingState:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        saved = _read_checkpoint(path, self.device)
+        saved = read_checkpoint(path, self.device)
         before, now = _DEFAULTS | json.loads(saved["config"]), json.loads(_json(self.config))
         if before != now:
             differing = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
@@ -184,14 +223,22 @@ class _TrainingState:
                 f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
                 "empty folder, or with the configuration that the run began with"
             )
+        if saved.get("given", "") != self.pairs_fingerprint:
+            raise ValueError(
+                f"{path} belongs to a run on other pairs; train into an empty folder, or with the pairs that "
+                "the run began with"
+            )
         try:
             self.network.load_state_dict(saved["network"])
             self.optimiser.load_state_dict(saved["optimiser"])
         except Exception as error:  # whatever states of other shapes make torch raise
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
+        if saved.get("best"):
+            self.best, self.best_score = saved["best"], saved["best_score"]
+            self.best_step = saved["best_step"]
         truncate_log(self.folder / LOG, self.step)
         logger.info("resumed %s at step %d", path, self.step)
 
@@ -207,10 +254,12 @@ class _TrainingState:
             "seconds": self.seconds,
             "recent": self.recent,
             "last_map": self.last_map,
+            "given": self.pairs_fingerprint,
+            "best": self.best,
+            "best_score": self.best_score,
+            "best_step": self.best_step,
         }
-        temporary = self.folder / f"{CHECKPOINT}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / CHECKPOINT)
+        write_checkpoint(self.folder / CHECKPOINT, state)
 
     def store_if_whole(self) -> None:
         """Write the checkpoint, unless the last step was stopped while it changed the weights."""
@@ -254,32 +303,60 @@ class _TrainingState:
     def validate_if_due(self) -> None:
         """Validate if the log has to have a row of this step, and has none."""
         due = self.step % self.config.validate_every == 0 or self.step == self.config.steps
-        if self.step and due and self.step not in logged_steps(self.folder / LOG):
+        wanted = self.step > 0 or bool(self.config.select_by)
+        if wanted and due and self.step not in logged_steps(self.folder / LOG):
             self.validate()
 
+    def stops_early(self) -> bool:
+        """Whether the last validations, as many as the patience, brought nothing better."""
+        waited = (self.step - self.best_step) // self.config.validate_every
+        return 0 < self.config.patience <= waited
+
     def validate(self) -> None:
-        """Mean average precision of the averaged weights on the fixed validation set, into the log."""
+        """Measure the averaged weights on the fixed validation set, keep the best, and write the log."""
         if self._validation is None:
-            self._validation = validation_pairs(self.config)
+            self._validation = validation_sets(self.config, self.given)
         current = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         try:
             self.network.load_state_dict(self.average)
-            precisions = average_precisions(self.network, self._validation, self.device)
+            found = [validate(self.network, pairs, self.device) for pairs in self._validation]
         finally:
             self.network.load_state_dict(current)
-        self.last_map = float(precisions.mean())
+        scores = {name: _mean(np.concatenate([of[name] for of in found])) for name in ("map", "auroc")}
+        self.last_map = scores["map"]
+        if self.config.select_by:
+            self._keep_best(scores[self.config.select_by])
         loss = float(np.mean(self.recent)) if self.recent else float("nan")
-        row = (self.step, self.pairs, round(self.seconds, 1), learning_rate(self.config, self.step), loss)
-        append_row(self.folder / LOG, [*row, self.last_map])
-        of_sources = precisions.reshape(len(self.config.sources), -1).mean(axis=1)
-        listed = ", ".join(f"{s.type} {v:.4f}" for s, v in zip(self.config.sources, of_sources, strict=True))
-        logger.info("step %d: loss %.4f, validation mAP %.4f (%s)", self.step, loss, self.last_map, listed)
+        rate = learning_rate(self.config, self.step)
+        row = (self.step, self.pairs, round(self.seconds, 1), rate, loss, scores["map"], scores["auroc"])
+        append_row(self.folder / LOG, row)
+        for tracker in self.trackers:
+            tracker.log(self.step, dict(zip(LOG_COLUMNS[1:], row[1:], strict=True)))
+        listed = ", ".join(
+            f"{s.type} {_mean(of['map']):.4f}" for s, of in zip(self.config.sources, found, strict=True)
+        )
+        logger.info(
+            "step %d: loss %.4f, validation mAP %.4f (%s), AUROC %.4f",
+            self.step, loss, scores["map"], listed, scores["auroc"],
+        )  # fmt: skip
 
-    def export(self) -> Path:
+    def _keep_best(self, score: float) -> None:
+        if np.isnan(score):
+            raise InputError(
+                f"select_by = {self.config.select_by!r}, but no pair can be validated: the validation pairs "
+                "are missing, or every gene of them is a target."
+            )
+        # a validation that was interrupted and comes again is no worse than itself
+        if score > self.best_score or self.best_step == self.step:
+            self.best = {name: value.detach().clone() for name, value in self.average.items()}
+            self.best_score, self.best_step = score, self.step
+
+    def export(self, notes: Mapping[str, Any]) -> Path:
         """Write the averaged weights with their configuration and training record."""
         with torch.random.fork_rng(devices=[]):  # fresh weights would move the global generator
             network = build_network(self.config.network)
-        network.load_state_dict({k: v.cpu() for k, v in self.average.items()})
+        exported = self.best or self.average
+        network.load_state_dict({k: v.cpu() for k, v in exported.items()})
         path = self.folder / f"{self.config.name}.safetensors"
         training = {
             "configuration": _json(self.config),
@@ -289,20 +366,25 @@ class _TrainingState:
             "hours": round(self.seconds / 3600, 3),
             "hardware": describe_hardware(self.device, self.workers),
             "validation_map": None if np.isnan(self.last_map) else self.last_map,
+            "validations": read_log(self.folder / LOG),
         }
+        if self.best:
+            training |= {"best_step": self.best_step, f"best_{self.config.select_by}": self.best_score}
         card = {
             "name": self.config.name,
             "version": self.config.version,
             "recommended_for": self.config.recommended_for,
-            "training": training,
+            "training": training | dict(notes),
         }
         save(network, path, card)
         return path
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to zero at the last step."""
+    """Linear warm-up, then a cosine down to zero at the last step, or no change."""
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    if config.schedule == "constant":
+        return config.learning_rate * warm
     return config.learning_rate * warm * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, step / config.steps))))
 
 
@@ -334,26 +416,17 @@ def _parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str,
     ]
 
 
+def _fingerprint(config: TrainConfig, given: PairSet | None) -> str:
+    """Tells the pairs of a run that are not simulated from others; empty where all are simulated."""
+    sets = (pair_set(source, given) for source in config.sources)
+    return " ".join(pairs.fingerprint for pairs in sets if pairs is not None)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of those that are numbers; NaN if none is."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if numbers.size else float("nan")
+
+
 def _json(config: TrainConfig) -> str:
     return json.dumps(asdict(config), sort_keys=True)
-
-
-def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        missing = [name for name in CHECKPOINT_KEYS if name not in saved]
-        json.loads(saved["config"])
-    except PermissionError:
-        raise
-    except Exception as error:  # whatever a file that is no checkpoint makes torch raise
-        raise _damaged(path, error) from error
-    if missing:
-        raise _damaged(path, f"it lacks {', '.join(missing)}")
-    return saved
-
-
-def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(
-        f"cannot go on from {path}, which is damaged or no checkpoint of a training run: delete it to begin "
-        f"anew, or train into another folder ({str(reason).splitlines()[0] if str(reason) else reason!r})"
-    )

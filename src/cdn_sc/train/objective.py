@@ -1,14 +1,14 @@
 """What training minimises, and what validation measures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cdn_sc.inputs import make_batch
 from cdn_sc.metrics.ranking import rank_metrics, score_ranks
+from cdn_sc.predictors import Predictor
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
 from cdn_sc.train.losses import graph_loss, target_loss
@@ -55,15 +55,35 @@ def batch_loss(network: Any, batch: PreparedBatch, config: TrainConfig, *, devic
     return loss
 
 
-@torch.no_grad()
-def average_precisions(network: nn.Module, pairs: Sequence[Pair], device: str = "cpu") -> np.ndarray:
-    """Average precision of a network on each pair; the kind is not told, subsets have fixed seeds."""
-    network.eval()
-    scores = []
+def validate(network: nn.Module, pairs: Iterable[Pair], device: str = "cpu") -> dict[str, np.ndarray]:
+    """Average precision and AUROC of a network on each pair; the kind is not told, subsets have fixed seeds.
+
+    Parameters
+    ----------
+    network
+        Of an architecture that predicts targets; in eval mode afterwards.
+    pairs
+        The pairs; what is computed from control cells is shared by pairs in a row with one control array.
+    device
+        Where the network is.
+
+    Returns
+    -------
+    ``"map"`` and ``"auroc"``, one value a pair; an AUROC is NaN where every gene is a target.
+    """
+    predictor = Predictor(network, device, columns=False)
+    n_subsets = min(50, predictor.max_subsets or 50)
+    found: dict[str, list[float]] = {"map": [], "auroc": []}
     for number, pair in enumerate(pairs):
         rng = np.random.default_rng(number)
-        batch = make_batch(network, [(pair.control, pair.perturbed)], rng=rng)
-        logits = network(batch.to(device))[0].cpu().numpy()
+        logits = predictor.predict(pair.control, pair.perturbed, rng=rng, n_subsets=n_subsets).logits
         ranks = score_ranks(logits, rng.permutation(logits.size))
-        scores.append(rank_metrics(ranks[pair.targets], logits.size)["average_precision"])
-    return np.array(scores)
+        metrics = rank_metrics(ranks[pair.targets], logits.size)
+        found["map"].append(metrics["average_precision"])
+        found["auroc"].append(metrics["auroc"])
+    return {name: np.array(values, dtype=float) for name, values in found.items()}
+
+
+def average_precisions(network: nn.Module, pairs: Sequence[Pair], device: str = "cpu") -> np.ndarray:
+    """Average precision of a network on each pair, see :func:`validate`."""
+    return validate(network, pairs, device)["map"]

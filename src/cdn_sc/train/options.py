@@ -1,4 +1,4 @@
-"""Options of the sources of simulated pairs: their names, and what values they take."""
+"""Options of the sources of pairs: their names, and what values they take."""
 
 from __future__ import annotations
 
@@ -79,6 +79,11 @@ _CHECKS: dict[str, dict[str, Check]] = {
         "strength": ("a number of at least 0", _is_number),
         "hidden_share": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
     },
+    "published": {
+        "folder": ("the path of a folder", lambda value: isinstance(value, str)),
+        "splits": ("the path of a csv file", lambda value: isinstance(value, str)),
+    },
+    "given": {},
 }
 
 SOURCE_OPTIONS = {source: tuple(checks) for source, checks in _CHECKS.items()}

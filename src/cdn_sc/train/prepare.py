@@ -17,6 +17,7 @@ from cdn_sc.nn import CDNBatch, GeneBatch
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
 from cdn_sc.train.data import draw_batch, step_rng
+from cdn_sc.train.pairs import PairSet
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class PreparedStep:
     dropout_seed: int
 
 
-def prepare_step(config: TrainConfig, sizes: Any, step: int) -> PreparedStep:
+def prepare_step(config: TrainConfig, sizes: Any, step: int, given: PairSet | None = None) -> PreparedStep:
     """Draw the pairs of a training step and compute the network's inputs.
 
     Parameters
@@ -60,10 +61,12 @@ def prepare_step(config: TrainConfig, sizes: Any, step: int) -> PreparedStep:
         The network's configuration (``network.config``); weights are not needed.
     step
         Number of the step; with the configuration it decides everything.
+    given
+        Pairs of the source ``"given"``.
     """
     # matrix products and inverses round differently on other numbers of threads
     with threadpool_limits(1, user_api="blas"):
-        pairs = draw_batch(config, step)
+        pairs = draw_batch(config, step, given)
         rng = step_rng(config, "inputs", step)
         dropout_seed = int(rng.integers(2**62))
         return PreparedStep(prepare_batch(pairs, config, sizes, rng), dropout_seed)
@@ -77,7 +80,7 @@ def prepare_batch(
     Parameters
     ----------
     pairs
-        Simulated pairs; a pair whose ``attributes`` hold no ``kind`` is never told its kind.
+        The pairs; a pair whose ``attributes`` hold no ``kind`` is never told its kind.
     config
         Share of kinds told and of pairs with own evidence alone, subsets, weight of the graph loss.
     sizes

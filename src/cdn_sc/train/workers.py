@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from cdn_sc.train.config import TrainConfig
+from cdn_sc.train.pairs import PairSet
 from cdn_sc.train.prepare import PreparedStep, prepare_step
 
 
 def prepared_steps(
-    config: TrainConfig, sizes: Any, start: int, workers: int
+    config: TrainConfig, sizes: Any, start: int, workers: int, given: PairSet | None = None
 ) -> Generator[PreparedStep, None, None]:
     """Prepare the steps from ``start`` to the run's last one, in order.
 
@@ -37,6 +38,8 @@ def prepared_steps(
     workers
         Processes that prepare up to ``2 * workers + 1`` steps ahead; 0 prepares each step in this process
         when it is asked for. Either way the steps are the same. Close the generator to end the processes.
+    given
+        Pairs of the source ``"given"``, which workers do not get.
 
     Raises
     ------
@@ -45,7 +48,7 @@ def prepared_steps(
     """
     if not workers:
         for step in range(start, config.steps):
-            yield prepare_step(config, sizes, step)
+            yield prepare_step(config, sizes, step, given)
         return
     # forked copies of a process with OpenMP threads hang
     context = multiprocessing.get_context("spawn")

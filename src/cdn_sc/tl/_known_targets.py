@@ -1,0 +1,117 @@
+"""Which groups have a known target to learn from."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+
+
+def known_targets(
+    targets: Mapping[Any, Any] | None, groups: Sequence[str], var_names: pd.Index, where: str
+) -> dict[str, np.ndarray]:
+    """Return the positions of the target genes of each group that has any.
+
+    Parameters
+    ----------
+    targets
+        Label -> gene or genes; empty, None or NaN where the target is not known. None: a group's label is
+        its target.
+    groups
+        Labels of the groups.
+    var_names
+        Names of the genes.
+    where
+        What the labels are of, for messages.
+
+    Returns
+    -------
+    Positions of genes, increasing, by group, in the order of the groups.
+
+    Raises
+    ------
+    MissingNameError
+        If the mapping has a label that is none of the groups.
+    InputError
+        If the mapping is none, holds something else than names of genes, or no group has a target among the
+        genes.
+
+    Warns
+    -----
+    UserWarning
+        Once, if groups are left out since their target is no gene of `var_names`.
+    """
+    named = _names(targets, groups, where)
+    found: dict[str, np.ndarray] = {}
+    left_out = {}
+    for group in groups:
+        if group not in named:
+            continue
+        positions = var_names.get_indexer(pd.Index(named[group]))
+        if (positions >= 0).any():
+            found[group] = np.unique(positions[positions >= 0])
+        if (positions < 0).any():
+            left_out[group] = [n for n, position in zip(named[group], positions, strict=True) if position < 0]
+    if not found:
+        listed = (
+            _some(groups) if targets is None else _some(gene for genes in named.values() for gene in genes)
+        )
+        raise InputError(
+            f"no group has a known target among the {len(var_names)} genes: "
+            f"{'labels' if targets is None else 'targets'} are {listed or 'none'}, genes are "
+            f"{_some(var_names)}. Name the targets in targets={{label: gene}}, as in var_names."
+        )
+    if left_out:
+        what = "labels are" if targets is None else "targets are"
+        named_there = (
+            _some(left_out)
+            if targets is None
+            else _some(f"{gene} ({group})" for group, genes in left_out.items() for gene in genes)
+        )
+        warnings.warn(
+            f"left out, since their {what} no genes of var_names: {named_there}. {len(found)} groups are "
+            "left.",
+            stacklevel=3,
+        )
+    return found
+
+
+def _names(targets: Mapping[Any, Any] | None, groups: Sequence[str], where: str) -> dict[str, list[str]]:
+    """Names of the target genes by group; groups whose target is not known have no entry."""
+    if targets is None:
+        return {group: [group] for group in groups}
+    if not isinstance(targets, Mapping | pd.Series):
+        raise InputError(
+            f"targets is a mapping of label to gene, or genes, such as {{'drug_A': 'EGFR'}}, not a "
+            f"{type(targets).__name__}."
+        )
+    known = set(groups)
+    named = {}
+    for label, value in targets.items():
+        if str(label) not in known:
+            raise MissingNameError(f"{where} has no group {label!r} (targets). {did_you_mean(label, groups)}")
+        genes = _genes(label, value)
+        if genes:
+            named[str(label)] = genes
+    return named
+
+
+def _genes(label: object, value: Any) -> list[str]:
+    listed = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    genes = [gene for gene in listed if not _is_unknown(gene)]
+    for gene in genes:
+        if not isinstance(gene, str):
+            raise InputError(f"the target of {label!r} is {gene!r}, and names of genes are wanted.")
+    return list(dict.fromkeys(map(str, genes)))
+
+
+def _is_unknown(gene: object) -> bool:
+    return gene is None or gene is pd.NA or gene == "" or (isinstance(gene, float) and np.isnan(gene))
+
+
+def _some(names: Iterable[object], show: int = 20) -> str:
+    listed = [repr(str(name)) for name in names]
+    return ", ".join(listed[:show]) + (f" and {len(listed) - show} more" if len(listed) > show else "")
