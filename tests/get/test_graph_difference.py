@@ -14,7 +14,7 @@ NAMES = ["gained", "lost", "turned", "kept", "unclear", "none"]
 
 @pytest.fixture
 def adata():
-    """In `drug` gene0 no longer drives gene1, but drives gene3; all along it drives gene2. gene11 is left out."""
+    """In `drug` gene0 drives gene3 in place of gene1; it drives gene2 all along. gene11 is left out."""
     rng = np.random.default_rng(3)
     labels = np.repeat(["control", "dmso", "drug", "small"], [250, 50, 200, 5])
     values = rng.normal(size=(len(labels), len(GENES)))

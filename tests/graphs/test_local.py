@@ -53,10 +53,10 @@ def test_ends_are_seen_from_the_gene():
     values = rng.normal(size=(2000, 5))
     values[:, 2] += values[:, 0] + values[:, 1]  # 0 and 1 meet in 2, so that their edges point to it
     found = edges(values, values, gene=2, n_subsets=10, n_shuffles=0)
-    into = EDGES.index("<-o")
-    assert (found.seen[:, found.neighbours.searchsorted([0, 1]), into] == 10).mean() > 0.7
-    found = edges(values, values, gene=0, n_subsets=10, n_shuffles=0)
-    assert (found.seen[:, found.neighbours.searchsorted(2), EDGES.index("o->")] == 10).mean() > 0.4
+    into = found.seen[:, found.neighbours.searchsorted([0, 1]), EDGES.index("<-o")]
+    assert (into >= 7).all()
+    found = edges(values, values, n_subsets=10, n_shuffles=0)
+    assert (found.seen[:, found.neighbours.searchsorted(2), EDGES.index("o->")] >= 7).all()
 
 
 def test_a_larger_arm_does_not_show_more_edges_for_that():
