@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 
 import cdn_sc
 from cdn_sc.predictors import load_predictor
@@ -22,7 +21,6 @@ from cdn_sc.simulate import Pair
 
 PAPALEXI = "papalexi2021_thp1.h5ad"
 N_GROUPS = 2000
-_COLOURS = 96
 
 
 @dataclass(frozen=True)
@@ -113,13 +111,10 @@ PLOTS: dict[str, Callable[[Input], Any]] = {
 
 
 def save(axes: Any, path: Path) -> None:
-    """Write the picture with a limited palette, which keeps it small."""
+    """Write the picture."""
     figure = (axes[0] if isinstance(axes, list) else axes).get_figure()
-    figure.savefig(path, dpi=100, bbox_inches="tight")
-    mpl.pyplot.close(figure)
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+    figure.savefig(path, dpi=100, bbox_inches="tight", pil_kwargs={"optimize": True})
+    plt.close(figure)
     print(f"{path}: {path.stat().st_size / 1024:.0f} kB")
 
 
@@ -132,7 +127,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(PLOTS), default=list(PLOTS), help="which plots")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    mpl.use("Agg")
+    plt.switch_backend("Agg")
     for name in arguments.inputs:
         shown = INPUTS[name](arguments.shared)
         if shown is not None:

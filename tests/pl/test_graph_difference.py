@@ -64,7 +64,7 @@ def test_edges_of_both_arms(adata, asked_for):
 
 
 def test_wider_is_more_frequent(adata, asked_for):
-    control, _ = graph_difference(adata, "drug", "GENE", n_genes=4, show=False)
+    control, _ = graph_difference(adata, "drug", "GENE", show=False)
     widths = dict(lines(control))
     assert widths[to_hex(module.VERMILLION)] < widths[to_hex(module.ORANGE)] < widths[to_hex("0.25")]
 
@@ -83,10 +83,14 @@ def test_marks_of_the_ends(adata, asked_for):
     assert (arrows(perturbed), circles(perturbed)) == (1 + 1 + 1, 1 + 2 + 2)
 
 
-def test_changed_edges_come_first(adata, asked_for):
-    control, _ = graph_difference(adata, "drug", "GENE", n_genes=3, show=False)
-    assert {"gained", "lost", "turned"} <= set(texts(control))
-    assert "kept" not in texts(control)
+def test_changed_edges_have_half_of_the_places(adata, asked_for):
+    control, _ = graph_difference(adata, "drug", "GENE", n_genes=4, show=False)
+    assert set(texts(control)) >= {"lost", "gained", "kept", "maybe"}
+    assert not {"turned", "rare"} & set(texts(control))
+    control, _ = graph_difference(adata, "drug", "GENE", n_genes=1, show=False)
+    assert "lost" in texts(control)
+    control, _ = graph_difference(adata, "drug", "GENE", n_genes=50, show=False)
+    assert len(EDGES) - 1 == sum(text in set(EDGES["neighbour"]) for text in texts(control))
 
 
 def test_legend_and_note(adata, asked_for):

@@ -102,9 +102,9 @@ def evaluation(
     axes = [] if ax is None else given_axes(ax, 2, "two panels (curves and table)")
     if ax is None:
         height = max(3.4, 0.36 * len(table) + 1.1)
-        width = 4.6 + 1.4 + 1.05 * len(metrics)
-        panels = {"layout": "constrained", "width_ratios": (4.2, 1.4 + 1.05 * len(metrics))}
-        axes = list(plt.subplots(1, 2, figsize=figsize or (width, height), **panels)[1])  # type: ignore[arg-type]
+        widths = (4.2, 1.4 + 1.05 * len(metrics))
+        figure = plt.figure(figsize=figsize or (sum(widths) + 0.4, height), layout="constrained")
+        axes = list(figure.subplots(1, 2, width_ratios=widths))
     styles = _styles(list(table.index), list(result.settings.get("predictors", {})))
     _draw_curves(axes[0], per_group, styles, int(result.settings.get("seed", 0)))
     _draw_table(axes[1], table, styles, list(metrics))
@@ -226,14 +226,15 @@ def _draw_table(
         label = _LABELS.get(metric, metric.replace("_", "\n"))
         axis.text(column + 0.5, -0.55, label, ha="center", va="center", fontsize=8.5, fontweight="bold")
     axis.axhline(0, color="0.3", linewidth=0.8)
-    best = table["mean"].max()
+    # As written: who is best by less than that is not.
+    means = table["mean"].round(2)
     for row, method in enumerate(table.index):
         middle = row + 0.5
         axis.plot([-1.75, -1.42], [middle, middle], **styles[method])  # type: ignore[arg-type]
         axis.text(-1.35, middle, method, va="center", fontsize=8.5)
         for column, metric in enumerate(metrics):
             mean, low, high = (table[part, metric][method] for part in ("mean", "low", "high"))
-            weight = "bold" if mean == best[metric] else "normal"
+            weight = "bold" if means[metric][method] == means[metric].max() else "normal"
             place = column + 0.5
             axis.text(
                 place, middle - 0.17, f"{mean:.2f}", ha="center", va="center", fontsize=9, weight=weight

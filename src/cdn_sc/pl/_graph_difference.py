@@ -23,11 +23,12 @@ _STYLES = {
     "turned": (ORANGE, "-", "other ends"),
     "kept": ("0.25", "-", "kept"),
     "unclear": ("0.55", (0, (2.5, 1.5)), "may be chance"),
-    "none": ("0.8", (0, (1, 2)), "in few subsets"),
+    "none": ("0.65", (0, (1, 2)), "in few subsets"),
 }
 _ORDER = ["gained", "lost", "turned", "kept", "unclear", "none"]
-# In units of the circle on which the neighbours lie.
-_CENTRE, _NODE, _MARK = 0.17, 0.07, 0.045
+# In units of the circle on which the neighbours lie, what edges leave free: around the name in the middle half
+# its height, half its width and a part of that for each letter; and around the neighbours.
+_HALF_HEIGHT, _HALF_WIDTH, _PER_LETTER, _NODE = 0.2, 0.14, 0.033, 0.1
 
 
 def graph_difference(
@@ -51,7 +52,8 @@ def graph_difference(
 
     Each edge is the one seen most often, as wide as the share of gene subsets that had an edge, which is
     written beside it; an arrow points from cause to effect, and a circle is an end that may be either.
-    Neighbours whose edge changed by more than chance come first, then those with the most frequent edges.
+    Shown are the neighbours with the most frequent edges, and for up to half of the places those whose edge
+    changed, the least by chance first.
     The numbers, and what they mean, are those of :func:`cdn_sc.get.graph_difference`.
 
     .. image:: /_static/plots/graph_difference_papalexi.png
@@ -98,7 +100,7 @@ def graph_difference(
     table = graph_difference_table(adata, group, gene, groupby=groupby, control=control, key=key, **options)  # type: ignore[arg-type]
     shown = _edges_to_show(table, n_genes)
     if ax is None:
-        axes = list(plt.subplots(1, 2, figsize=figsize or (9.6, 4.9), layout="constrained")[1])
+        axes = list(plt.subplots(1, 2, figsize=figsize or (9.6, 4.5), layout="constrained")[1])
     for axis, arm, title in zip(axes, ("control", "perturbed"), ("control", str(group)), strict=True):
         _draw_graph(axis, gene, shown, arm)
         axis.set_title(title, fontsize=11)
@@ -108,17 +110,19 @@ def graph_difference(
 
 
 def _edges_to_show(table: pd.DataFrame, n_genes: int) -> pd.DataFrame:
-    """Return the edges that changed, then the most frequent ones; in the order of their names."""
+    """Return the edges that changed least by chance, and the most frequent others, by what became of them."""
     seen = table[table[["share_control", "share_perturbed"]].max(axis=1) > 0]
-    changed = seen["change"].isin(["gained", "lost", "turned"])
-    rank = np.lexsort((np.arange(len(seen)), ~changed))
-    shown = seen.iloc[rank[:n_genes]]
+    is_changed = seen["change"].isin(["gained", "lost", "turned"])
+    changed, others = seen[is_changed].sort_values("chance", kind="stable"), seen[~is_changed]
+    # The edges that did not change say where one is: they get half of the places.
+    n_changed = max(n_genes - n_genes // 2, n_genes - len(others))
+    shown = pd.concat([changed.iloc[:n_changed], others.iloc[: n_genes - min(n_changed, len(changed))]])
     # The same kind side by side.
     return shown.iloc[np.argsort([_ORDER.index(change) for change in shown["change"]], kind="stable")]
 
 
 def _draw_graph(axis: "Axes", gene: str, edges: pd.DataFrame, arm: str) -> None:
-    axis.set(xlim=(-1.75, 1.75), ylim=(-1.35, 1.35), aspect="equal")
+    axis.set(xlim=(-1.75, 1.75), ylim=(-1.2, 1.2), aspect="equal")
     axis.axis("off")
     angles = np.pi / 2 - 2 * np.pi * (np.arange(len(edges)) + 0.5) / max(len(edges), 1)
     for angle, edge in zip(angles, edges.to_dict("records"), strict=True):
@@ -126,7 +130,7 @@ def _draw_graph(axis: "Axes", gene: str, edges: pd.DataFrame, arm: str) -> None:
         share = float(edge[f"share_{arm}"])
         colour, dashes, _ = _STYLES[edge["change"]]
         if share > 0:
-            _draw_edge(axis, np.array([x, y]), str(edge[f"edge_{arm}"]), share, colour, dashes)
+            _draw_edge(axis, gene, np.array([x, y]), str(edge[f"edge_{arm}"]), share, colour, dashes)
             axis.text(
                 0.6 * x,
                 0.6 * y,
@@ -165,21 +169,32 @@ def _draw_graph(axis: "Axes", gene: str, edges: pd.DataFrame, arm: str) -> None:
 
 
 def _draw_edge(
-    axis: "Axes", direction: np.ndarray, edge: str, share: float, colour: str, dashes: object
+    axis: "Axes",
+    gene: str,
+    direction: np.ndarray,
+    edge: str,
+    share: float,
+    colour: str,
+    dashes: object,
 ) -> None:
     """Draw the line, and the mark of each end: an arrow head, a circle, or nothing for a tail."""
-    at_gene, at_neighbour = edge[0], edge[2]
-    # Names are wider than high: a level line leaves the box of the gene later.
-    near = direction * (_CENTRE + 0.2 * abs(direction[0]))
+    half_sizes = np.array([_HALF_WIDTH + _PER_LETTER * len(gene), _HALF_HEIGHT])
+    near = direction / np.linalg.norm(direction / half_sizes)
     far = direction * (1 - _NODE)
-    width = 0.8 + 2.4 * share
-    axis.plot(*zip(near, far, strict=True), color=colour, linewidth=width, linestyle=dashes, zorder=1)
+    at_gene, at_neighbour = edge[0], edge[2]
+    # The line ends inside of an arrow head, not at its tip.
+    line = [
+        near + (0.05 * direction if at_gene == "<" else 0),
+        far - (0.05 * direction if at_neighbour == ">" else 0),
+    ]
+    width = 0.8 + 2.2 * share
+    axis.plot(*zip(*line, strict=True), color=colour, linewidth=width, linestyle=dashes, zorder=1)
     for mark, end, outwards in ((at_gene, near, -direction), (at_neighbour, far, direction)):
         if mark in "<>":
-            tip, base = end + 0.01 * outwards, end - 0.13 * outwards
+            base = end - 0.13 * outwards
             axis.annotate(
                 "",
-                (tip[0], tip[1]),
+                (end[0], end[1]),
                 xytext=(base[0], base[1]),
                 arrowprops={
                     "arrowstyle": "-|>,head_length=0.6,head_width=0.3",
@@ -191,8 +206,9 @@ def _draw_edge(
                 zorder=2,
             )
         elif mark == "o":
-            x, y = end - _MARK * outwards
-            axis.scatter(x, y, s=30, facecolors="white", edgecolors=colour, linewidths=1.2, zorder=2)
+            axis.scatter(
+                end[0], end[1], s=30, facecolors="white", edgecolors=colour, linewidths=1.2, zorder=2
+            )
 
 
 def _add_legend(axes: "list[Axes]", table: pd.DataFrame, shown: pd.DataFrame) -> None:

@@ -36,7 +36,7 @@ _STYLES = {
     "both": (BLUE, "s", 28),
     "score": (VERMILLION, "D", 32),
 }
-_TICKS = (0.0, 0.0001, 0.0005, 0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_TICKS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _NAMES_OF_STATISTICS = {
     "wilcoxon_statistic": "Wilcoxon test",
     "t_statistic": "t-test",
@@ -122,12 +122,14 @@ def score_vs_effect(
     figure_of(axes[0]).draw_without_rendering()
     for axis, rows in zip(axes, panels.values(), strict=True):
         named = rows[rows["rank"].le(n_genes) | rows["known"]]
+        others = rows[rows["found"] == "test"]
         name_points(
             axis,
             named["x"].to_numpy(),
             named["score"].to_numpy(),
             named["gene"].to_list(),
             bold=named["known"].to_list(),
+            others=others[["x", "score"]].to_numpy(),
         )
     return finish(axes, given=ax is not None, show=show, save=save)
 
@@ -201,11 +203,11 @@ def _draw_points(axis: "Axes", name: str, rows: pd.DataFrame) -> None:
 
 def _ticks(highest: float) -> list[float]:
     """Ticks of a square-root scale, far enough apart."""
-    chosen: list[float] = []
+    chosen = [0.0]
     for tick in sorted((tick for tick in _TICKS if tick <= highest), reverse=True):
-        if not chosen or np.sqrt(chosen[-1]) - np.sqrt(tick) >= 0.1 * np.sqrt(highest):
+        if min(abs(np.sqrt(other) - np.sqrt(tick)) for other in chosen) >= 0.1 * np.sqrt(highest):
             chosen.append(tick)
-    return chosen[::-1]
+    return sorted(chosen)
 
 
 def _signed_root(values: np.ndarray) -> np.ndarray:
