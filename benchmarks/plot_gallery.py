@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 import cdn_sc
 from cdn_sc.predictors import load_predictor
@@ -111,11 +112,19 @@ PLOTS: dict[str, Callable[[Input], Any]] = {
 
 
 def save(axes: Any, path: Path) -> None:
-    """Write the picture."""
+    """Write the picture with 256 colours, which makes it small."""
     figure = (axes[0] if isinstance(axes, list) else axes).get_figure()
-    figure.savefig(path, dpi=100, bbox_inches="tight", pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)
+    shrink(path)
     print(f"{path}: {path.stat().st_size / 1024:.0f} kB")
+
+
+def shrink(path: Path) -> None:
+    """Write a picture anew with a palette that fits its colours."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 def main() -> None:

@@ -167,5 +167,5 @@ def test_bad_input(adata, plt):
 
 def test_too_many_panels(make_result):
     adata = make_result(61, 3)
-    with pytest.raises(InputError, match=r"61 groups, and a figure holds 60 .* target_heatmap"):
+    with pytest.raises(InputError, match=r"61 groups, and a figure holds 60 .*target_heatmap"):
         predicted_targets(adata, [f"group{i:04d}" for i in range(61)], show=False)

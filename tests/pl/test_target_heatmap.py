@@ -73,7 +73,7 @@ def test_two_thousand_groups(make_result):
     assert len(genes) == 40
     image = axis.images[0]
     assert image.get_array().shape[0] < 2000
-    assert image.get_extent() == (-0.5, 39.5, 1999.5, -0.5)
+    assert tuple(image.get_extent()) == (-0.5, 39.5, 1999.5, -0.5)
     # No group has got lost: each gene is the best of 50 of them.
     assert (image.get_array().max(axis=0) > 0.8).all()
     assert not axis.collections

@@ -26,7 +26,7 @@ _STYLES = {
     "none": ("0.65", (0, (1, 2)), "in few subsets"),
 }
 _ORDER = ["gained", "lost", "turned", "kept", "unclear", "none"]
-# In units of the circle on which the neighbours lie, what edges leave free: around the name in the middle half
+# In units of the circle on which neighbours lie, what edges leave free: around the name in the middle half
 # its height, half its width and a part of that for each letter; and around the neighbours.
 _HALF_HEIGHT, _HALF_WIDTH, _PER_LETTER, _NODE = 0.2, 0.14, 0.033, 0.1
 
