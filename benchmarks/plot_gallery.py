@@ -7,7 +7,7 @@ other pictures stay as they are.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,21 +127,21 @@ def shrink(path: Path) -> None:
     small.save(path, optimize=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the pictures that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help=f"folder with {PAPALEXI}")
     parser.add_argument("--output", type=Path, default=Path("docs/_static/plots"))
     parser.add_argument("--inputs", nargs="+", choices=list(INPUTS), default=list(INPUTS))
     parser.add_argument("--only", nargs="+", choices=list(PLOTS), default=list(PLOTS), help="which plots")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
     plt.switch_backend("Agg")
-    for name in arguments.inputs:
-        shown = INPUTS[name](arguments.shared)
+    for name in options.inputs:
+        shown = INPUTS[name](options.shared)
         if shown is not None:
-            for plot in arguments.only:
-                save(PLOTS[plot](shown), arguments.output / f"{plot}_{name}.png")
+            for plot in options.only:
+                save(PLOTS[plot](shown), options.output / f"{plot}_{name}.png")
 
 
 if __name__ == "__main__":
