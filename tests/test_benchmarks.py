@@ -294,3 +294,31 @@ def test_fine_tuning_speed(script, small_model, tmp_path, capsys):
     assert (table[["seconds an epoch", "peak memory, MiB"]] > 0).all(axis=None)
     assert "| small | 24 | 2 |" in (tmp_path / "fine_tuning_speed.md").read_text()
     capsys.readouterr()
+
+
+def test_plot_gallery(script, tmp_path, capsys, monkeypatch):
+    gallery = script("plot_gallery")
+    monkeypatch.setattr(gallery, "N_GROUPS", 8)
+    arguments = [
+        "--shared",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "new"),
+        "--inputs",
+        "papalexi",
+        "groups",
+    ]
+    gallery.main([*arguments, "--only", "target_heatmap", "evaluation"])
+    assert f"left out: there is no {tmp_path / gallery.PAPALEXI}" in capsys.readouterr().out
+    written = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert written == ["evaluation_groups.png", "target_heatmap_groups.png"]
+    assert all(path.stat().st_size > 3_000 for path in (tmp_path / "new").iterdir())
+
+
+def test_the_page_of_plots_shows_every_picture_of_the_gallery(script):
+    gallery = script("plot_gallery")
+    made = {f"_static/plots/{plot}_{name}.png" for plot in gallery.PLOTS for name in gallery.INPUTS}
+    page = (ROOT / "docs" / "plots.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((_static/plots/[^)]+)\)", page)) == made
+    assert {f"_static/plots/{path.name}" for path in (ROOT / "docs/_static/plots").iterdir()} == made
+    assert all((ROOT / "docs" / path).stat().st_size < 150_000 for path in made)

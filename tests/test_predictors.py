@@ -81,6 +81,11 @@ def test_both_architectures_predict(predictor, cdn):
     assert (predictor.max_subsets, cdn.max_subsets) == (None, 60)
 
 
+def test_repr(predictor, cdn):
+    assert repr(predictor) == "Predictor(GeneTransformer on cpu, takes the kind of perturbation)"
+    assert repr(cdn).endswith(" on cpu, reads local causal graphs)")
+
+
 def test_own_tests_do_not_depend_on_the_network(predictor, cdn):
     """Nor on what was kept of the control arm."""
     first, second = ([each.predict(arm(0), arm(seed, 20), rng=np.random.default_rng(0), n_subsets=4).columns

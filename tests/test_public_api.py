@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,8 @@ NAMESPACES = ("tl", "pl", "get", "datasets", "metrics", "simulate", "models")
 # What may stand before the keyword-only arguments, by namespace.
 POSITIONAL = {
     "tl": ("adata", "groupby", "control", "groups"),
-    "pl": ("adata", "groups"),
-    "get": ("adata", "group"),
+    "pl": ("adata", "groups", "group", "gene", "result"),
+    "get": ("adata", "group", "gene"),
 }
 # What returns something else than the object that it was given.
 LEAVE_ADATA_ALONE = ("fine_tune",)
@@ -84,6 +85,16 @@ def test_all_names_are_there(namespace):
     assert module.__doc__
     assert hasattr(module, "__all__"), f"cdn_sc.{namespace} needs an __all__"
     assert all(hasattr(module, name) for name in module.__all__)
+    # What tab completion offers.
+    assert dir(module) == sorted(module.__all__)
+
+
+def test_the_documentation_lists_all_public_names():
+    listed = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    missing = [
+        f"{namespace}.{name}" for namespace, name, _ in PUBLIC if f"   {namespace}.{name}\n" not in listed
+    ]
+    assert missing == []
 
 
 def test_the_main_functions_are_public():
@@ -92,7 +103,12 @@ def test_the_main_functions_are_public():
         ("tl", "to_rank_genes_groups"),
         ("tl", "fine_tune"),
         ("get", "predicted_targets_df"),
+        ("get", "graph_difference"),
         ("pl", "predicted_targets"),
+        ("pl", "target_heatmap"),
+        ("pl", "score_vs_effect"),
+        ("pl", "graph_difference"),
+        ("pl", "evaluation"),
     }
 
 
@@ -105,13 +121,22 @@ def test_signature(namespace, function):
     if namespace not in POSITIONAL:
         return
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional[0] == "adata"
+    assert positional[0] == ("result" if function.__name__ == "evaluation" else "adata")
     assert set(positional) <= set(POSITIONAL[namespace])
     if namespace == "tl" and function.__name__ not in LEAVE_ADATA_ALONE:
         copy = inspect.signature(function).parameters["copy"]
         assert copy.default is False
     if namespace == "pl":
-        assert {"ax", "show", "figsize"} <= {p.name for p in parameters}
+        assert {"ax", "show", "save", "figsize"} <= {p.name for p in parameters}
+        assert re.search(r"^\.\. image:: /(_static/plots/\w+\.png)$", inspect.getdoc(function), re.M)
+
+
+@pytest.mark.parametrize(
+    "function", [pytest.param(value, id=name) for namespace, name, value in PUBLIC if namespace == "pl"]
+)
+def test_the_picture_of_a_plot_is_there_and_small(function):
+    path = re.search(r"^\.\. image:: /(\S+)$", inspect.getdoc(function), re.M).group(1)
+    assert 2000 < (Path(__file__).parents[1] / "docs" / path).stat().st_size < 150_000
 
 
 @pytest.mark.parametrize(("namespace", "function"), FUNCTIONS)

@@ -121,6 +121,10 @@ class Predictor:
         self.columns = columns
         self._kept: _KeptControl | None = None
 
+    def __repr__(self) -> str:
+        kinds = "takes the kind of perturbation" if self.takes_kind else "reads local causal graphs"
+        return f"Predictor({' '.join(filter(None, (self.name, self.version)))} on {self.device}, {kinds})"
+
     @property
     def name(self) -> str:
         """Name of the model."""

@@ -76,7 +76,7 @@ def test_law_of_one_subset(by_correlation):
     cells, scratch, genes = np.arange(100), np.empty((6, 100), np.float32), np.zeros(3, np.int64)
     counts: Counter = Counter()
     for _ in range(n_draws):
-        module._draw_genes(by_gene, cells, by_correlation, met.copy(), rng, scratch, genes)
+        module._draw_genes(by_gene, cells, by_correlation, met.copy(), rng, scratch, -1, genes)
         counts[tuple(genes.tolist())] += 1
     observed = np.array([counts[genes] for genes in orders])
     assert chisquare(observed, n_draws * expected).pvalue > 0.001

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdn_sc.metrics import RIVALS, evaluate
+from cdn_sc.errors import MissingNameError
+from cdn_sc.metrics import RIVALS, EvaluationResult, evaluate
 from cdn_sc.simulate import Pair
 from cdn_sc.simulate.scm import scm_dataset
 
@@ -51,6 +52,27 @@ def test_methods_share_pairs(pairs):
     assert means.loc["kolmogorov_smirnov", "mean"] > 0.7 > means.loc["random", "mean"]
     assert set(result.summary["mechanism"]) == {"linear", "sigmoid_add"}
     assert result.settings["predictors"]["oracle"] == {"name": "oracle", "version": "7"}
+
+
+def test_read_what_was_written(pairs, tmp_path):
+    result = evaluate(pairs[:3], rivals=True, by="mechanism", n_bootstrap=50, progress=False)
+    result.write(tmp_path)
+    again = EvaluationResult.read(tmp_path)
+    pd.testing.assert_frame_equal(again.per_group, result.per_group, check_dtype=False)
+    pd.testing.assert_frame_equal(again.summarise(), result.summarise())
+    assert again.to_markdown("mechanism") == result.to_markdown("mechanism")
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(MissingNameError, match=r"no file .*settings\.json"):
+        EvaluationResult.read(tmp_path)
+
+
+def test_repr_tells_the_means(pairs):
+    result = evaluate(pairs[:3], {"oracle": Oracle(pairs)}, n_bootstrap=50, progress=False)
+    text = repr(result)
+    assert text.startswith(f"EvaluationResult: {len(RIVALS) + 1} methods on 3 pairs")
+    (line,) = [line for line in text.splitlines() if line.startswith("oracle")]
+    means = result.summary.query("stratum == 'all' and method == 'oracle'")["mean"]
+    np.testing.assert_allclose([float(mean) for mean in line.split()[1:]], means, atol=0.001)
 
 
 def test_results_do_not_depend_on_company_or_processes(pairs):

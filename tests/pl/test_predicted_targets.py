@@ -1,7 +1,6 @@
 """The plot of the best genes."""
 
 import anndata as ad
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,15 +9,6 @@ from matplotlib.colors import to_hex
 
 from cdn_sc.errors import InputError, MissingNameError
 from cdn_sc.pl import predicted_targets
-
-
-@pytest.fixture(autouse=True)
-def no_window():
-    from matplotlib import pyplot as plt
-
-    with mpl.rc_context({"backend": "Agg"}):
-        yield plt
-        plt.close("all")
 
 
 @pytest.fixture
@@ -107,25 +97,75 @@ def test_same_change_has_the_same_colour_in_all_panels(adata):
     assert colours[0] == colours[1]
 
 
-def test_given_axes_and_figsize(adata, no_window):
-    _, given = no_window.subplots(1, 2)
+def test_given_axes_and_figsize(adata, plt):
+    _, given = plt.subplots(1, 2)
     assert predicted_targets(adata, ["group00", "group01"], ax=given, show=False) == list(given)
     assert predicted_targets(adata, "group00", ax=given[0]) is given[0]
     axis = predicted_targets(adata, "group00", figsize=(7, 3), show=False)
     assert tuple(axis.get_figure().get_size_inches()) == (7, 3)
 
 
-def test_shown_by_default(adata, no_window, monkeypatch):
+def test_shown_by_default(adata, plt, monkeypatch):
     shown = []
-    monkeypatch.setattr(no_window, "show", lambda: shown.append(True))
+    monkeypatch.setattr(plt, "show", lambda: shown.append(True))
     assert predicted_targets(adata, "group00") is None
     assert shown == [True]
 
 
-def test_bad_input(adata, no_window):
+def test_known_targets_that_were_not_scored(adata):
+    targets = pd.Series(
+        {"group00": np.array(["elsewhere"]), "group01": "", "group02": None, "group03": np.nan}
+    )
+    axes = predicted_targets(adata, [f"group0{i}" for i in range(4)], n_genes=3, targets=targets, show=False)
+    assert labels(axes[0])[-1] == "elsewhere (no candidate)"
+    assert [len(labels(axis)) for axis in axes] == [4, 3, 3, 3]
+    stars = axes[0].collections[-1].get_offsets()
+    assert np.ma.getmaskarray(stars)[:, 0].all() or np.isnan(np.asarray(stars)[:, 0]).all()
+
+
+def test_intervals_are_drawn_where_there_are_some(adata):
+    table = adata.uns["cdn_targets"]["table"]
+    assert not intervals(predicted_targets(adata, "group00", n_genes=3, show=False))
+    table["score_low"], table["score_high"] = table["score"] - 0.05, table["score"] + 0.3
+    axis = predicted_targets(adata, "group00", n_genes=3, show=False)
+    ends = np.array(intervals(axis)[0].get_segments())[:, :, 0]
+    np.testing.assert_allclose(ends, table[["score_low", "score_high"]].to_numpy()[:3], rtol=1e-5)
+    assert axis.get_xlim()[1] > 1.2
+
+
+def intervals(axis):
+    return [drawn for drawn in axis.collections if drawn.get_label() == "interval"]
+
+
+def test_saved_to_a_file(adata, tmp_path):
+    predicted_targets(adata, "group00", show=False, save=tmp_path / "best.png")
+    assert (tmp_path / "best.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="there is no folder"):
+        predicted_targets(adata, "group00", show=False, save=tmp_path / "none" / "best.png")
+
+
+def test_picture(make_result, fixed_axes, same_picture):
+    adata = make_result(2, 12)
+    table = adata.uns["cdn_targets"]["table"]
+    table["score_low"], table["score_high"] = 0.8 * table["score"], np.minimum(1.1 * table["score"], 1)
+    targets = {"group0000": "gene00", "group0001": list(table["gene"][[15, 22]])}
+    axes = fixed_axes((0.1, 0.1, 0.38, 0.8), (0.55, 0.1, 0.38, 0.8))
+    predicted_targets(adata, n_genes=5, targets=targets, ax=axes)
+    same_picture(axes[0].figure, "predicted_targets")
+
+
+def test_bad_input(adata, plt):
     with pytest.raises(InputError, match="1 axes for 2 groups"):
-        predicted_targets(adata, ["group00", "group01"], ax=no_window.figure().add_subplot(), show=False)
+        predicted_targets(adata, ["group00", "group01"], ax=plt.figure().add_subplot(), show=False)
     with pytest.raises(MissingNameError, match="Did you mean 'group00'"):
         predicted_targets(adata, "Group00", show=False)
     with pytest.raises(InputError, match="n_genes"):
         predicted_targets(adata, n_genes=0, show=False)
+    with pytest.raises(InputError, match="targets is a list, and a mapping"):
+        predicted_targets(adata, targets=["gene1"], show=False)
+
+
+def test_too_many_panels(make_result):
+    adata = make_result(61, 3)
+    with pytest.raises(InputError, match=r"61 groups, and a figure holds 60 .*target_heatmap"):
+        predicted_targets(adata, [f"group{i:04d}" for i in range(61)], show=False)

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 import cdn_sc
-from cdn_sc.simulate import screen, screen_pairs
+from cdn_sc.simulate import Pair, screen, screen_pairs
 from cdn_sc.simulate.perturbation import KINDS
 
 
@@ -306,3 +306,8 @@ def test_unusable_pairs():
         pairs_of(hidden_share=-0.5)
     with pytest.raises(ValueError, match="groups of up to 3 targets need as many genes, but n_genes is 2"):
         pairs_of(n_genes=2)
+
+
+def test_repr_of_a_pair_has_sizes_and_no_values():
+    pair = Pair(np.zeros((30, 4)), np.ones((20, 4)), np.array([2]), {"kind": "knockout"})
+    assert repr(pair) == "Pair(30 control and 20 perturbed cells, 4 genes, targets [2], kind='knockout')"

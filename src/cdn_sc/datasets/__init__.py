@@ -7,3 +7,7 @@ from cdn_sc.datasets._splits import splits
 from cdn_sc.datasets._synthetic import synthetic
 
 __all__ = ["PublishedPairs", "perturbseq", "sciplex", "simulated_screen", "splits", "synthetic"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -45,7 +45,9 @@ class Sample:
             yield array[np.ix_(cells, genes)]
 
 
-def sample_arm(values: ArrayLike, n_subsets: int, rng: np.random.Generator) -> Sample:
+def sample_arm(
+    values: ArrayLike, n_subsets: int, rng: np.random.Generator, *, focus: int | None = None
+) -> Sample:
     """Draw the gene subsets of one arm and its global statistics.
 
     The first half of the subsets (rounded up) is drawn by the random score, the others by the correlation
@@ -62,6 +64,8 @@ def sample_arm(values: ArrayLike, n_subsets: int, rng: np.random.Generator) -> S
         Number of subsets T, at least 1.
     rng
         Source of all randomness: the same state gives the same sample.
+    focus
+        Column of a gene that is the first of every subset; None draws that one too.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def sample_arm(values: ArrayLike, n_subsets: int, rng: np.random.Generator) -> S
     Raises
     ------
     ValueError
-        On fewer than 2 genes or cells, values that are not finite, or ``n_subsets < 1``.
+        On fewer than 2 genes or cells, values that are not finite, ``n_subsets < 1``, or a focus that is
+        no column.
 
     References
     ----------
@@ -82,6 +87,8 @@ def sample_arm(values: ArrayLike, n_subsets: int, rng: np.random.Generator) -> S
     if n_subsets < 1:
         raise ValueError(f"n_subsets must be at least 1, got {n_subsets}")
     n_cells, n_genes = array.shape
+    if focus is not None and not 0 <= focus < n_genes:
+        raise ValueError(f"focus must be a column from 0 to {n_genes - 1}, got {focus}")
     # One type, layout and writeability: numba compiles anew for each other combination.
     by_gene = np.require(array.T, dtype=np.float32, requirements=["C", "W"])
     if not np.isfinite(by_gene).all():
@@ -94,10 +101,11 @@ def sample_arm(values: ArrayLike, n_subsets: int, rng: np.random.Generator) -> S
     correlations = np.empty((n_subsets, *genes.shape[1:] * 2))
     met = np.zeros((n_genes, n_genes), dtype=np.int32)
     scratch = np.empty((n_genes, n_drawn), dtype=np.float32)
+    first = -1 if focus is None else int(focus)
     for t in range(n_subsets):
         by_correlation = t >= n_random
         score_cells = _draw_cells(n_cells, rng) if by_correlation else np.empty(0, dtype=np.int64)
-        _draw_genes(by_gene, score_cells, by_correlation, met, rng, scratch, genes[t])
+        _draw_genes(by_gene, score_cells, by_correlation, met, rng, scratch, first, genes[t])
         cells[t] = _draw_cells(n_cells, rng)
         _subset_correlation(by_gene, cells[t], genes[t], correlations[t])
 
@@ -140,14 +148,17 @@ def _draw_cells(n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 @compiled
-def _draw_genes(by_gene, cells, by_correlation, met, rng, scratch, genes):  # type: ignore[no-untyped-def]
-    """Draw the genes of one subset and count their meetings; `scratch` holds standardised genes."""
+def _draw_genes(by_gene, cells, by_correlation, met, rng, scratch, first, genes):  # type: ignore[no-untyped-def]
+    """Draw the genes of one subset and count their meetings; `scratch` holds standardised genes.
+
+    The first gene is given, or drawn if it is -1.
+    """
     n_genes = by_gene.shape[0]
     state = np.zeros(n_genes, np.int8)  # of a gene in `scratch`: 0 not there yet, 1 there, 2 does not vary
     drawn = np.zeros(n_genes, np.bool_)
     for place in range(len(genes)):
-        candidate = -1
-        for _ in range(_REJECTIONS_PER_GENE * n_genes):
+        candidate = first if place == 0 else -1
+        for _ in range(_REJECTIONS_PER_GENE * n_genes if candidate < 0 else 0):
             j = int(rng.random() * n_genes)
             i = int(rng.random() * n_genes) if place == 0 else genes[int(rng.random() * place)]
             if i == j or drawn[j]:
@@ -247,3 +258,13 @@ def _subset_correlation(by_gene, cells, genes, result):  # type: ignore[no-untyp
             result[i, j] = result[j, i] = min(max(total, -1.0), 1.0) if i != j else total
         if not np.isnan(result[i, i]):
             result[i, i] = 1.0
+
+
+@compiled
+def subset_correlations(by_gene, cells, genes, result):  # type: ignore[no-untyped-def]
+    """Pearson correlations within each of T subsets, NaN for a gene that does not vary.
+
+    Takes genes x cells (float32), cells (T, n) and genes (T, k) of the subsets, and writes (T, k, k).
+    """
+    for t in range(len(genes)):
+        _subset_correlation(by_gene, cells[t], genes[t], result[t])

@@ -10,6 +10,14 @@ _LOOKUP = np.zeros((4, 4), dtype=np.int8)
 for _marks, _token in _TOKENS.items():
     _LOOKUP[_marks[0] + 1, _marks[1] + 1] = _token
 
+EDGES = ("", "", "-->", "<--", "<->", "<-o", "o->", "o-o")
+"""How the edge of each token is written, first gene left; empty where there is none."""
+
+
+def tokens_of_marks(at_first: NDArray[np.integer], at_second: NDArray[np.integer]) -> NDArray[np.int8]:
+    """Return the token of each pair of endpoint marks; 0 where there is none for it."""
+    return _LOOKUP[at_first + 1, at_second + 1]
+
 
 def edge_tokens(
     genes: NDArray[np.integer], graphs: NDArray[np.integer], succeeded: NDArray[np.bool_]
@@ -43,7 +51,7 @@ def edge_tokens(
     genes, graphs = np.asarray(genes)[succeeded].astype(np.int64), np.asarray(graphs)[succeeded]
     n_subsets, k = genes.shape
     row, column = np.nonzero(~np.eye(k, dtype=bool))
-    tokens = _LOOKUP[graphs[:, row, column] + 1, graphs[:, column, row] + 1]
+    tokens = tokens_of_marks(graphs[:, row, column], graphs[:, column, row])
     if not tokens.all():
         raise ValueError("a graph holds endpoint marks that have no token (a tail facing a tail or a circle)")
     n_genes = genes.max(initial=0) + 1

@@ -19,3 +19,7 @@ __all__ = [
     "summarise",
     "target_metrics",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -92,7 +92,7 @@ def is_trivial(logfoldchange: np.ndarray, is_target: np.ndarray) -> bool:
     return bool(magnitude[is_target].max() == magnitude.max())
 
 
-def _as_genes(group: object, targets: str | Iterable[str] | float | None) -> list[str]:
+def as_genes(group: object, targets: str | Iterable[str] | float | None) -> list[str]:
     """Names of a group's targets; None, NaN and empty names stand for a target that is not known."""
     listed = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else [targets]
     genes = [gene for gene in listed if not _is_unknown(gene)]
@@ -135,7 +135,7 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] 
         raise ValueError(f"the table lacks the columns {absent}; it has {list(table.columns)}")
     if not isinstance(truth, Mapping | pd.Series):
         raise ValueError(f"truth is a {type(truth).__name__}, and a mapping of group to target is wanted")
-    known = {str(group): genes for group, targets in truth.items() if (genes := _as_genes(group, targets))}
+    known = {str(group): genes for group, targets in truth.items() if (genes := as_genes(group, targets))}
     rows_of = table.groupby("group", observed=True, sort=False).indices
     rows = []
     gene_names = table["gene"].to_numpy(dtype=object)

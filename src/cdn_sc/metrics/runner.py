@@ -16,15 +16,17 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
+from cdn_sc.errors import MissingNameError
 from cdn_sc.metrics.baselines import log_fold_change
 from cdn_sc.metrics.baselines import rivals as score_rivals
-from cdn_sc.metrics.ranking import is_trivial, rank_metrics, score_ranks
+from cdn_sc.metrics.ranking import METRICS, is_trivial, rank_metrics, score_ranks
 from cdn_sc.metrics.records import Records
 from cdn_sc.metrics.summary import STRATA, summarise, to_markdown, to_wide_markdown
 from cdn_sc.settings import settings as package_settings
 from cdn_sc.simulate.pair import Pair
 
 _MOST_PAIRS_A_JOB = 16
+_FILES = ("per_group.csv", "summary.csv", "settings.json")
 _COLUMNS_OF_ALL_PAIRS = ("pair", "n_candidates", "n_targets", "n_missing", "trivial")
 
 
@@ -60,6 +62,26 @@ class EvaluationResult:
     per_group: pd.DataFrame
     summary: pd.DataFrame
     settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        shown = [metric for metric in METRICS if metric in self.per_group]
+        means = self.per_group.groupby("method", sort=False)[shown].mean()
+        n_pairs = self.per_group["pair"].nunique()
+        table = means.round(3).to_string(max_cols=None)
+        return f"EvaluationResult: {len(means)} methods on {n_pairs} pairs, means of all\n{table}"
+
+    @classmethod
+    def read(cls, folder: str | PathLike[str]) -> "EvaluationResult":
+        """Read what `write`, or `cdn-sc evaluate`, wrote into a folder."""
+        folder = Path(folder)
+        for name in _FILES:
+            if not (folder / name).is_file():
+                raise MissingNameError(
+                    f"there is no file {str(folder / name)!r}: a folder that `cdn-sc evaluate`, or "
+                    "EvaluationResult.write, made is wanted."
+                )
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        return cls(pd.read_csv(folder / "per_group.csv"), pd.read_csv(folder / "summary.csv"), settings)
 
     def summarise(self, by: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Means by method and further columns of `per_group`, such as ``["mechanism", "intervention"]``."""

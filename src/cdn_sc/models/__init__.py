@@ -10,3 +10,7 @@ from cdn_sc.models.loading import load
 from cdn_sc.models.registry import available
 
 __all__ = ["WeightsDownloadError", "WeightsError", "available", "build_network", "load", "save"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,26 +1,32 @@
 """`cdn_sc.pl.predicted_targets`: the best genes of some groups."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from cdn_sc._logging import logger
-from cdn_sc.errors import InputError
-from cdn_sc.get import predicted_targets_df
-from cdn_sc.get._arguments import as_list, check_whole_number
+from cdn_sc.get._arguments import check_whole_number
+from cdn_sc.pl._figure import (
+    check_save,
+    figure_of,
+    finish,
+    known_targets,
+    panel_axes,
+    rows_of_panels,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-_MOST_PANELS = 12
-_COLUMNS = 4
 # Purple to orange is told apart in all common kinds of colour blindness.
 _COLOURS = "PuOr_r"
 _LARGEST_CHANGE = 3.0
+_INTERVAL = ("score_low", "score_high")
 
 
 def predicted_targets(
@@ -32,12 +38,18 @@ def predicted_targets(
     targets: Mapping[str, str | Sequence[str]] | None = None,
     ax: "Axes | Sequence[Axes] | None" = None,
     show: bool | None = None,
+    save: str | PathLike[str] | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> "Axes | list[Axes] | None":
     """Plot the genes with the best scores, one panel per group.
 
     Dots are coloured by log2 fold change, cut off at 3 either way. Known targets are stars with a
-    bold name; a known target further down the ranking is added below the dashed line, with its rank.
+    bold name; a known target further down the ranking is added below the dashed line, with its rank, and one
+    that was no candidate gene without a star. A result with columns `score_low` and `score_high` gets them
+    drawn as intervals.
+
+    .. image:: /_static/plots/predicted_targets_simulated.png
+       :alt: Eight panels, one for each group, with its best genes as dots by score
 
     Parameters
     ----------
@@ -51,11 +63,14 @@ def predicted_targets(
     key
         Key of `adata.uns` with the result.
     targets
-        For each group its known target, or a list of them. Groups without an entry have none.
+        For each group its known target, or a list of them. Groups without an entry, or with an empty one,
+        have none.
     ax
         Axes to draw on, one per group. `None` makes a figure.
     show
         Whether to show the figure. `None` shows it unless `ax` is given.
+    save
+        File to write the picture to; its ending says of what kind.
     figsize
         Width and height of the figure in inches.
 
@@ -69,84 +84,58 @@ def predicted_targets(
     MissingNameError
         (A :class:`KeyError`.) No such result or group.
     InputError
-        (A :class:`ValueError`.) There are not as many axes as groups, or an argument cannot be used.
+        (A :class:`ValueError`.) There are not as many axes as groups, too many groups, or an argument cannot
+        be used.
     """
-    from matplotlib import pyplot as plt
-
     check_whole_number("n_genes", n_genes, 1)
-    table = predicted_targets_df(adata, None if groups is None else as_list(groups, "groups"), key=key)
-    names = list(table["group"].cat.categories)
-    if groups is None and len(names) > _MOST_PANELS:
-        logger.info(
-            "Plotting the first %d of %d groups: choose others in groups=[...].", _MOST_PANELS, len(names)
-        )
-        names = names[:_MOST_PANELS]
-    panels = [
-        _rows_to_plot(table[table["group"] == name], n_genes, _known_targets(targets, name)) for name in names
-    ]
-    axes = _make_axes(panels, figsize) if ax is None else _given_axes(ax, names)
-    colours = _colours(panels)
-    best = max(rows["score"].max() for rows in panels)
-    for axis, name, rows in zip(axes, names, panels, strict=True):
+    check_save(save)
+    panels = {
+        name: _rows_to_plot(rows, n_genes, known_targets(targets, name))
+        for name, rows in rows_of_panels(adata, groups, key).items()
+    }
+    most = max(len(rows) for rows in panels.values())
+    axes = panel_axes(ax, list(panels), size=(2.9, 0.24 * most + 0.9), figsize=figsize, sharex=True)
+    colours = _colours(panels.values())
+    drawn = [column for column in ("score", _INTERVAL[1]) if all(column in rows for rows in panels.values())]
+    best = max(float(np.nanmax(rows[drawn].to_numpy(dtype=float))) for rows in panels.values())
+    for axis, (name, rows) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, name, rows, colours)
-        axis.set_xlim(0, 1.06 * best)
-    _add_keys(axes, panels, colours)
-    if show or (show is None and ax is None):
-        plt.show()
-        return None
-    return axes[0] if len(axes) == 1 else axes
-
-
-def _known_targets(targets: Mapping[str, str | Sequence[str]] | None, group: str) -> list[str]:
-    known = [] if targets is None else targets.get(group, [])
-    return [known] if isinstance(known, str) else [str(gene) for gene in known]
+        axis.set_xlim(-0.05 * best, 1.06 * best)
+    _add_keys(axes, list(panels.values()), colours)
+    return finish(axes, given=ax is not None, show=show, save=save)
 
 
 def _rows_to_plot(rows: pd.DataFrame, n_genes: int, known: list[str]) -> pd.DataFrame:
     """Return the best genes, and below them the known targets that are not among them."""
     is_known = rows["gene"].isin(known)
     rows = rows.assign(gene=rows["gene"].astype(str), known=is_known, further=rows["rank"] > n_genes)
-    return rows[(rows["rank"] <= n_genes) | is_known]
+    chosen = rows[(rows["rank"] <= n_genes) | is_known]
+    absent = [gene for gene in known if gene not in set(rows["gene"])]
+    if not absent:
+        return chosen
+    # Neither a rank nor a score.
+    added = pd.DataFrame({"gene": absent, "known": True, "further": True})
+    return pd.concat([chosen.drop(columns="group"), added], ignore_index=True)
 
 
-def _make_axes(panels: list[pd.DataFrame], figsize: tuple[float, float] | None) -> "list[Axes]":
-    from matplotlib import pyplot as plt
-
-    n_columns = min(_COLUMNS, len(panels))
-    n_rows = -(-len(panels) // n_columns)
-    if figsize is None:
-        most = max(len(rows) for rows in panels)
-        figsize = (2.9 * n_columns + 0.9, n_rows * (0.24 * most + 0.9) + 0.3)
-    _, grid = plt.subplots(
-        n_rows, n_columns, figsize=figsize, sharex=True, squeeze=False, layout="constrained"
-    )
-    axes = list(grid.ravel())
-    for unused in axes[len(panels) :]:
-        unused.set_visible(False)
-    return axes[: len(panels)]
-
-
-def _given_axes(ax: "Axes | Sequence[Axes]", names: list[str]) -> "list[Axes]":
-    axes = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(axes) != len(names):
-        raise InputError(f"ax holds {len(axes)} axes for {len(names)} groups: give one per group.")
-    return axes
-
-
-def _colours(panels: list[pd.DataFrame]) -> "Normalize":
+def _colours(panels: Iterable[pd.DataFrame]) -> "Normalize":
     from matplotlib.colors import Normalize
 
     changes = np.abs(np.concatenate([rows["logfoldchange"].to_numpy() for rows in panels]))
-    limit = float(np.clip(changes.max(initial=0.0), 0.5, _LARGEST_CHANGE))
+    limit = float(np.clip(np.nanmax(changes), 0.5, _LARGEST_CHANGE))
     return Normalize(-limit, limit)
 
 
 def _draw_panel(axis: "Axes", name: str, rows: pd.DataFrame, colours: "Normalize") -> None:
     # A gap of half a row sets the known targets from further down apart.
-    heights = np.arange(len(rows)) + 0.5 * rows["further"].to_numpy()
+    further = rows["further"].to_numpy(dtype=bool)
+    heights = np.arange(len(rows)) + 0.5 * further
     scores = rows["score"].to_numpy()
-    known = rows["known"].to_numpy()
+    known = rows["known"].to_numpy(dtype=bool)
     axis.hlines(heights, 0, scores, color="0.8", linewidth=1.2, zorder=1)
+    if set(_INTERVAL) <= set(rows.columns):
+        low, high = (rows[column].to_numpy() for column in _INTERVAL)
+        axis.hlines(heights, low, high, color="0.25", linewidth=2.2, zorder=1.5, label="interval")
     for chosen, marker, size in ((~known, "o", 42), (known, "*", 150)):
         axis.scatter(
             scores[chosen],
@@ -161,22 +150,26 @@ def _draw_panel(axis: "Axes", name: str, rows: pd.DataFrame, colours: "Normalize
             zorder=2,
             clip_on=False,
         )
+    tidy(axis, title=name, x="score")
     labels = [
-        f"{gene} (rank {rank})" if further else gene
-        for gene, rank, further in zip(rows["gene"], rows["rank"], rows["further"], strict=True)
+        _label(gene, rank, below)
+        for gene, rank, below in zip(rows["gene"], rows["rank"], further, strict=True)
     ]
     axis.set_yticks(heights, labels, fontsize=9)
     for tick, bold in zip(axis.get_yticklabels(), known, strict=True):
         tick.set_fontweight("bold" if bold else "normal")
-    if rows["further"].any():
-        first = int(np.argmax(rows["further"].to_numpy()))
+    if further.any():
+        first = int(np.argmax(further))
         axis.axhline(heights[first] - 0.75, color="0.6", linewidth=0.8, linestyle="--")
     axis.set_ylim(heights[-1] + 0.7, -0.7)
     axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", labelbottom=True, labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(name, fontsize=11)
-    axis.set_xlabel("score", fontsize=9)
+    axis.tick_params(axis="x", labelbottom=True)
+
+
+def _label(gene: str, rank: float, further: bool) -> str:
+    if not further:
+        return gene
+    return f"{gene} (no candidate)" if np.isnan(rank) else f"{gene} (rank {int(rank)})"
 
 
 def _add_keys(axes: "list[Axes]", panels: list[pd.DataFrame], colours: "Normalize") -> None:
@@ -184,15 +177,12 @@ def _add_keys(axes: "list[Axes]", panels: list[pd.DataFrame], colours: "Normaliz
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
 
-    figure = axes[0].get_figure()
-    if figure is None:
-        return
-    bar = figure.colorbar(
+    bar = figure_of(axes[0]).colorbar(
         ScalarMappable(colours, _COLOURS), ax=axes, shrink=0.8, aspect=25, extend="both", pad=0.02
     )
     bar.set_label("log2 fold change", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    if any(rows["known"].any() for rows in panels):
+    if any((rows["known"] & rows["score"].notna()).any() for rows in panels):
         star = Line2D(
             [], [], color="white", marker="*", markersize=11, markeredgecolor="black", label="known\ntarget"
         )

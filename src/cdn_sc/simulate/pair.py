@@ -32,3 +32,11 @@ class Pair:
     attributes: dict[str, str | int | float] = field(default_factory=dict)
     graph: np.ndarray | None = None
     contrasts: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        """Sizes, not values: a notebook that shows a pair should not fill with numbers."""
+        known = "".join(f", {name}={value!r}" for name, value in self.attributes.items())
+        return (
+            f"Pair({self.control.shape[0]} control and {self.perturbed.shape[0]} perturbed cells, "
+            f"{self.control.shape[1]} genes, targets {self.targets.tolist()}{known})"
+        )
