@@ -110,7 +110,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[pd.DataFrame]:
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over the seeds of each seed's mean, and of its difference to before, with intervals over seeds."""
     found = []
-    by_seed = rows.groupby(["screen", "method", "seed"], sort=False)[list(SHOWN)].mean()
+    by_seed = rows.groupby(["screen", "method", "seed"])[list(SHOWN)].mean()
     for (where, method), part in by_seed.groupby(["screen", "method"], sort=False):
         before = by_seed.loc[where, BEFORE]
         values = part.droplevel(["screen", "method"])

@@ -274,7 +274,7 @@ def test_fine_tuning(script, small_model, tmp_path, capsys):
 
 
 def test_fine_tuning_on_a_real_screen(script, small_model, tmp_path, capsys):
-    adata = cdn_sc.simulate.screen(24, {"knockdown": 4}, n_control=40, n_perturbed=20)
+    adata = cdn_sc.simulate.screen(60, {"knockdown": 4}, n_control=40, n_perturbed=20)
     adata.uns["target_in_var"] = {name: genes[0] for name, genes in adata.uns.pop("targets").items()}
     adata.write_h5ad(tmp_path / "small_screen.h5ad")
     script("fine_tuning_real").main(

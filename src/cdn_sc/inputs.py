@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
-    from cdn_sc.features import ControlSummary
+    from cdn_sc.features import ControlSummary, GeneInputs
     from cdn_sc.nn import CDNBatch, GeneBatch
 
 Arms = tuple[np.ndarray, np.ndarray]
@@ -27,6 +27,7 @@ def make_batch(
     test: str = "fisherz",
     summary: ControlSummary | None = None,
     own_only: Sequence[bool] | None = None,
+    contrasts: Sequence[np.ndarray | None] | None = None,
 ) -> GeneBatch | CDNBatch:
     """Prepare comparisons for a network.
 
@@ -50,6 +51,9 @@ def make_batch(
     own_only
         For each comparison, whether what the other genes say about a gene is withheld (gene transformer);
         never when None.
+    contrasts
+        For each comparison, how cells of other conditions vary within these, contrasts x genes (gene
+        transformer, see :func:`control_summary`).
 
     Returns
     -------
@@ -63,7 +67,10 @@ def make_batch(
     config: Any = network.config
     if config.architecture == "gene_transformer":
         kinds = [None] * len(arms) if kinds is None else kinds
-        return _gene_batch(arms, kinds, summary, [False] * len(arms) if own_only is None else own_only)
+        own_only = [False] * len(arms) if own_only is None else own_only
+        return _gene_batch(
+            arms, kinds, summary, own_only, [None] * len(arms) if contrasts is None else contrasts
+        )
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
@@ -87,15 +94,19 @@ def _gene_batch(
     kinds: Sequence[str | None],
     summary: ControlSummary | None,
     own_only: Sequence[bool],
+    contrasts: Sequence[np.ndarray | None],
 ) -> GeneBatch:
     from cdn_sc.features import gene_inputs, withhold_others
     from cdn_sc.nn.gene_transformer import collate_genes
 
-    inputs, last, last_perturbed = [], None, None
-    for (control, perturbed), withheld in zip(arms, own_only, strict=True):
-        if summary is None or (last is not None and control is not last):
-            summary, last_perturbed = control_summary(control), None
-        last = control
+    inputs: list[GeneInputs] = []
+    last: tuple[np.ndarray, np.ndarray | None] | None = None
+    last_perturbed: np.ndarray | None = None
+    for (control, perturbed), withheld, others in zip(arms, own_only, contrasts, strict=True):
+        same = last is None or (control is last[0] and others is last[1])
+        if summary is None or not same:
+            summary, last_perturbed = control_summary(control, others), None
+        last = control, others
         if perturbed is not last_perturbed:
             found, last_perturbed = gene_inputs(summary, perturbed), perturbed
         inputs.append(withhold_others(found) if withheld else found)

@@ -8,7 +8,7 @@ import cdn_sc
 from cdn_sc import predictors
 from cdn_sc._contrasts import within_conditions
 from cdn_sc.errors import InputError
-from cdn_sc.tl import _scoring, _screen_cells, predict_targets
+from cdn_sc.tl import _control_cells, _screen_cells, predict_targets
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._screen_cells import draw_screen_cells
@@ -122,7 +122,7 @@ def test_groups_of_few_cells_share_what_is_computed(screen, network, monkeypatch
     made = record_summaries(predictors)
     left_out = scores(screen, network)
     assert len(made) == 4
-    monkeypatch.setattr(_scoring, "LARGEST_OWN_SHARE", 0.5)
+    monkeypatch.setattr(_control_cells, "LARGEST_OWN_SHARE", 0.5)
     made.clear()
     assert not np.array_equal(scores(screen, network), left_out)
     assert len(made) == 1

@@ -104,7 +104,7 @@ def test_duplicate_entries_are_summed_and_the_matrix_left_alone():
 
 def test_the_model_sees_a_part_of_very_many_control_cells(predictor, screen, monkeypatch):
     whole = table(screen.copy())
-    monkeypatch.setattr("cdn_sc.tl._scoring.MOST_CONTROL_CELLS", 25)
+    monkeypatch.setattr("cdn_sc.tl._control_cells.MOST_CONTROL_CELLS", 25)
     first, again, other = (table(screen.copy(), rng=seed) for seed in (0, 0, 1))
     assert {len(call["control"]) for call in predictor.calls[4:]} == {25}
     pd.testing.assert_frame_equal(first, again)
@@ -117,7 +117,7 @@ def test_the_model_sees_a_part_of_very_many_control_cells(predictor, screen, mon
 
 def test_t_is_of_all_control_cells(screen, monkeypatch):
     whole = table(screen.copy())
-    monkeypatch.setattr("cdn_sc.tl._scoring.MOST_CONTROL_CELLS", 25)
+    monkeypatch.setattr("cdn_sc.tl._control_cells.MOST_CONTROL_CELLS", 25)
     both = whole.merge(table(screen.copy()), on=["group", "gene"], suffixes=("", "_part"))
     np.testing.assert_array_equal(both["t_statistic"], both["t_statistic_part"])
     assert not both["wilcoxon_statistic"].equals(both["wilcoxon_statistic_part"])

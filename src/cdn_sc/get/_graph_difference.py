@@ -176,9 +176,9 @@ def _values_of_arms(
     control: str | Iterable[str] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Control and perturbed values at these genes, dense."""
+    from cdn_sc.tl._control_cells import MOST_CONTROL_CELLS
     from cdn_sc.tl._expression import dense
     from cdn_sc.tl._groups import split_into_arms
-    from cdn_sc.tl._scoring import MOST_CONTROL_CELLS
 
     expression = _expression(adata, params)
     if control is None:

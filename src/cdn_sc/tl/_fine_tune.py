@@ -20,6 +20,7 @@ from cdn_sc.get._arguments import as_list, check_whole_number
 from cdn_sc.settings import settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
+from cdn_sc.tl._control_cells import ControlCells
 from cdn_sc.tl._effect_split import choose_validation, effect_clusters
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
@@ -29,7 +30,6 @@ from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._scoring import list_skipped
 from cdn_sc.tl._screen_pairs import (
     CandidateOptions,
-    ControlCells,
     ScreenPairs,
     ScreenPairSet,
     TrainingGroup,
@@ -215,9 +215,8 @@ def fine_tune(
     cells = np.sort(np.concatenate([arms.control, *(arms.groups[label] for label in of_groups)]))
     scan_values(adata, expression, cells, allow_counts=allow_counts)
 
-    cells_of_control = ControlCells(expression, arms.control, seed)
-    if cells_of_control.too_large:
-        raise InputError(f"{expression.name}: the control has {cells_of_control.too_large}.")
+    conditions = arms.conditions if predictor.uses_correlations else None
+    cells_of_control = ControlCells(expression, arms.control, seed, conditions)
     options = CandidateOptions(genes, n_genes, mask, min_cells, predictor.min_genes)
     usable, skipped, digest = training_groups(
         expression, cells_of_control.statistics, arms.groups, of_groups, options

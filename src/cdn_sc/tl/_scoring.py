@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cdn_sc.errors import InputError
 from cdn_sc.tl._candidates import (
     SharedCandidates,
     arm_statistics,
@@ -15,21 +14,14 @@ from cdn_sc.tl._candidates import (
     log_fold_change,
     welch_t,
 )
-from cdn_sc.tl._checks import LARGEST_VALUE, looks_logarithmic
+from cdn_sc.tl._checks import looks_logarithmic
+from cdn_sc.tl._control_cells import ControlCells, ControlValues, too_large
 from cdn_sc.tl._expression import Expression, dense, extremes
 from cdn_sc.tl._randomness import generator_of_group
 from cdn_sc.tl._result import GroupResult
-from cdn_sc.tl._screen_cells import ScreenCells, draw_screen_cells
 
 if TYPE_CHECKING:
     from cdn_sc.predictors import Prediction, Predictor
-
-
-# More control cells than any bundled model has met in training would only cost time and memory.
-MOST_CONTROL_CELLS = 20_000
-# A group's own cells blur the very relations that its perturbation broke, measurably from this share of all
-# cells behind the correlations on; below, all groups share what is computed from those cells.
-LARGEST_OWN_SHARE = 0.02
 
 
 class GroupSkippedError(Exception):
@@ -87,22 +79,9 @@ class Scorer:
         options: ScoringOptions,
     ) -> None:
         self._expression, self.predictor, self._options = expression, predictor, options
-        rows = expression.rows(control)
-        low, high = extremes(rows)
-        if too_large(low, high):
-            raise InputError(f"{expression.name}: the control has {too_large(low, high)}.")
-        self._logarithmic = looks_logarithmic(low, high)
-        self._control_statistics = arm_statistics(rows)
-        rows = at_most(rows, MOST_CONTROL_CELLS, options.seed)
-        # Each group takes other columns of the control cells.
-        self._control = rows if isinstance(rows, np.ndarray) else rows.tocsc()
-        self._screen: ScreenCells | None = None
-        if options.correlations == "screen" and predictor.uses_correlations:
-            number = MOST_CONTROL_CELLS - rows.shape[0]
-            self._screen = draw_screen_cells(expression, conditions, number, options.seed)
-        self._screen_sizes = {} if self._screen is None else self._screen.sizes
-        self._relation_cells = rows.shape[0] + sum(self._screen_sizes.values())
-        self._last_control: _ControlValues | None = None
+        reads_screen = options.correlations == "screen" and predictor.uses_correlations
+        self._control = ControlCells(expression, control, options.seed, conditions if reads_screen else None)
+        self._logarithmic = looks_logarithmic(*self._control.extremes)
         self._shared: np.ndarray | None = None
 
     def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +89,7 @@ class Scorer:
 
         Groups that will be skipped for their number of cells or their values have no say.
         """
-        candidates = SharedCandidates(self._control_statistics)
+        candidates = SharedCandidates(self._control.statistics)
         for cells in groups.values():
             if len(cells) >= self._options.min_cells:
                 rows = self._expression.rows(cells)
@@ -148,9 +127,9 @@ class Scorer:
         genes = self._shared
         if genes is None:
             genes = candidate_genes(
-                self._control_statistics, statistics, n_genes=options.n_genes, mask=options.mask
+                self._control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
             )
-        varies = (self._control_statistics.varies | statistics.varies)[genes]
+        varies = (self._control.statistics.varies | statistics.varies)[genes]
         among = "" if options.mask is None else " of mask_var"
         if not varies.any():
             raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells")
@@ -160,7 +139,7 @@ class Scorer:
                 f"{self.predictor.min_genes}"
             )
         change = log_fold_change(
-            self._control_statistics,
+            self._control.statistics,
             statistics,
             logarithmic=self._logarithmic and looks_logarithmic(low, high),
         )
@@ -170,9 +149,9 @@ class Scorer:
             # a shared candidate that is constant in both arms of this group has no score here
             varies=varies,
             logfoldchange=change[genes],
-            t_statistic=welch_t(self._control_statistics, statistics)[genes].astype(np.float32),
+            t_statistic=welch_t(self._control.statistics, statistics)[genes].astype(np.float32),
             extremes=(low, high),
-            comparison=self._comparison(self._control_values(genes, group), dense(rows, genes), group),
+            comparison=self._comparison(self._control.at(genes, group), dense(rows, genes), group),
         )
 
     def finish(self, prepared: "PreparedGroup", prediction: "Prediction") -> GroupResult:
@@ -201,30 +180,7 @@ class Scorer:
             prepared.group, genes[varies], logits[varies], prepared.logfoldchange[varies], columns
         )
 
-    def _control_values(self, genes: np.ndarray, group: str) -> "_ControlValues":
-        """Return the control cells and how the screen's cells vary at these genes.
-
-        The very same arrays as long as the genes stay the same, so that models can keep what they computed
-        from them.
-        """
-        last, without = self._last_control, self._left_out(group)
-        if last is not None and np.array_equal(last.genes, genes):
-            if last.without == without:
-                return last
-            control = last.values
-        else:
-            control = dense(self._control, genes)
-            control.setflags(write=False)  # spares the model a check whether it was written over
-        contrasts = None if self._screen is None else self._screen.contrasts(genes, without)
-        last = self._last_control = _ControlValues(genes, without, control, contrasts)
-        return last
-
-    def _left_out(self, group: str) -> str | None:
-        """Return the group if its own cells must not be among those behind the correlations."""
-        own = self._screen_sizes.get(group, 0)
-        return group if own > LARGEST_OWN_SHARE * self._relation_cells else None
-
-    def _comparison(self, control: "_ControlValues", perturbed: np.ndarray, group: str) -> Any:
+    def _comparison(self, control: ControlValues, perturbed: np.ndarray, group: str) -> Any:
         # predictors that read no correlations need not know the word
         given = {} if control.contrasts is None else {"contrasts": control.contrasts}
         return self.predictor.prepare(
@@ -240,16 +196,6 @@ class Scorer:
         )
 
 
-@dataclass(frozen=True)
-class _ControlValues:
-    """Control cells at some genes, and how the screen's cells vary without one condition."""
-
-    genes: np.ndarray
-    without: str | None
-    values: np.ndarray
-    contrasts: np.ndarray | None
-
-
 def number_of_threads(n_jobs: int, n_groups: int) -> int:
     """Return how many threads to use: all cores for -1, never more than there are groups."""
     return max(1, min(n_jobs if n_jobs > 0 else os.cpu_count() or 1, n_groups))
@@ -260,23 +206,6 @@ def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:
     listed = [f"{group!r} ({skipped[group]})" for group in sorted(skipped)[:show]]
     more = [f"and {len(skipped) - show} more"] if len(skipped) > show else []
     return ", ".join(listed + more)
-
-
-def at_most(rows: Any, number: int, seed: int) -> Any:
-    """Return the rows, or this many of them drawn by the seed, in their order."""
-    n_rows = rows.shape[0]
-    if n_rows <= number:
-        return rows
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"control"]))
-    return rows[np.sort(rng.choice(n_rows, number, replace=False, shuffle=False))]
-
-
-def too_large(low: float, high: float) -> str:
-    """Return what is wrong with values of this range, or nothing."""
-    largest = max(-low, high)
-    if largest <= LARGEST_VALUE:
-        return ""
-    return f"values too large to compute with: up to {largest:g}, {LARGEST_VALUE:g} is the limit"
 
 
 def _count(number: int, noun: str) -> str:

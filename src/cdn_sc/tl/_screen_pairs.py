@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.tl._candidates import ArmStatistics, SharedCandidates, arm_statistics, candidate_genes
+from cdn_sc.tl._control_cells import ControlCells, too_large
 from cdn_sc.tl._expression import Expression, dense, extremes
-from cdn_sc.tl._scoring import MOST_CONTROL_CELLS, at_most, too_large
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,6 @@ class TrainingGroup:
     genes: np.ndarray
     targets: np.ndarray
     effect: np.ndarray
-
-
-class ControlCells:
-    """The control cells, read once; values at the genes that were asked for last are kept."""
-
-    def __init__(self, expression: Expression, cells: np.ndarray, seed: int) -> None:
-        rows = expression.rows(cells)
-        self.too_large = too_large(*extremes(rows))
-        self.statistics = arm_statistics(rows)
-        rows = at_most(rows, MOST_CONTROL_CELLS, seed)
-        self._rows: Any = rows if isinstance(rows, np.ndarray) else rows.tocsc()
-        self._last: tuple[np.ndarray, np.ndarray] | None = None
-
-    def values(self, genes: np.ndarray) -> np.ndarray:
-        """Return the values at these genes, the very same array as long as the genes stay the same."""
-        if self._last is None or not np.array_equal(self._last[0], genes):
-            self._last = genes, dense(self._rows, genes)
-        return self._last[1]
 
 
 class ScreenPairs(Sequence[Pair]):
@@ -79,7 +61,8 @@ class ScreenPairs(Sequence[Pair]):
             attributes["kind"] = self._kind
         perturbed = dense(self._expression.rows(group.cells), group.genes)
         targets = np.searchsorted(group.genes, group.targets)
-        return Pair(self._control.values(group.genes), perturbed, targets, attributes)
+        control = self._control.at(group.genes, group.label)
+        return Pair(control.values, perturbed, targets, attributes, contrasts=control.contrasts)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class GivenPairs:
         for part in (self.training, self.validation):
             digest.update(b"part")
             for pair in part:
-                for values in (pair.control, pair.perturbed, np.asarray(pair.targets, dtype=np.int64)):
+                targets = np.asarray(pair.targets, dtype=np.int64)
+                others = np.zeros(0) if pair.contrasts is None else pair.contrasts
+                for values in (pair.control, pair.perturbed, targets, others):
                     digest.update(f"{values.shape}".encode())
                     digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()

@@ -103,6 +103,7 @@ def prepare_batch(
     inputs = make_batch(
         network,
         [(p.control, p.perturbed) for p in pairs],
+        contrasts=[p.contrasts for p in pairs],
         rng=rng,
         kinds=kinds,
         n_subsets=(n_subsets, n_subsets),
