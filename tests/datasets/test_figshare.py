@@ -23,6 +23,30 @@ def test_an_article_of_many_files(server, cache):
         server.add_file(42, number, f"{number}.txt", b"%d" % number)
     assert len(listed_files(42)) == 13
     assert fetch_figshare(42, name="12.txt").read_bytes() == b"12"
+    # without the pages of files, the ten are better than none
+    server.serve("/v2/articles/42/files?page=1&page_size=100", Answer(b"", 404))
+    assert fetch_figshare(42, name="9.txt").read_bytes() == b"9"
+    with pytest.raises(DownloadError, match=r"has no file 11\.txt"):
+        fetch_figshare(42, name="11.txt")
+
+
+def test_other_files_of_the_article_may_be_odd(server, cache):
+    server.add_file(42, 6, "elsewhere", b"", computed_md5="", is_link_only=True)
+    server.add_file(42, 7, "a.txt", b"one")
+    assert fetch_figshare(42, name="a.txt").read_bytes() == b"one"
+
+
+def test_by_hand_while_figshare_cannot_be_asked(server, cache, caplog):
+    path = cache / "figshare" / "42" / "a.txt"
+    with pytest.raises(
+        DownloadError, match=r"Download a\.txt by hand from https://doi.*figshare\.42"
+    ) as caught:
+        fetch_figshare(42, name="a.txt")
+    assert f"put it at {path}" in str(caught.value)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    assert fetch_figshare(42, name="a.txt") == path
+    assert "taken as it is" in caplog.text
 
 
 def test_second_address_of_a_file(server, cache):
@@ -52,7 +76,7 @@ def test_file_that_the_article_does_not_have(server, cache):
         ({"name": "..\\a.txt"}, "impossible name"),
         ({"name": ""}, "impossible name"),
         ({"name": ".."}, "impossible name"),
-        ({"computed_md5": ""}, "no checksum"),
+        ({"computed_md5": ""}, "without a checksum"),
         ({"size": "many"}, "something else than a list of files"),
     ],
 )

@@ -90,7 +90,19 @@ def figshare_file(article: int, listed: ListedFile, path: str | None = None) -> 
         The file.
     path
         Where it lies in the data set folder; by default ``figshare/<article>/<name>``.
+
+    Raises
+    ------
+    DownloadError
+        If figshare lists it without a checksum, or under a name that could lead out of the folder.
     """
+    # nothing is fetched that cannot be checked, and the name becomes one on this machine
+    impossible = listed.name[:1] in ("", ".") or set(listed.name) & set('/\\:\0"')
+    if not listed.md5 or impossible:
+        raise DownloadError(
+            f"figshare lists {listed.name!r} in {article_page(article)} without a checksum, or it is an "
+            "impossible name; it is not fetched."
+        )
     return RemoteFile(
         path or f"figshare/{article}/{listed.name}",
         (f"{DOWNLOADS}/{listed.id}", f"{API}/file/download/{listed.id}"),
@@ -119,7 +131,15 @@ def fetch_figshare(article: int, *, name: str | None = None, file_id: int | None
     DownloadError
         If there is no such file, or it cannot be fetched.
     """
-    files = listed_files(article)
+    here = settings.dataset_dir / "figshare" / str(article) / (name or "")
+    hint = f"Download {name or f'file {file_id}'} by hand from {article_page(article)} and put it at {here}."
+    try:
+        files = listed_files(article, hint=hint)
+    except DownloadError:
+        if not here.is_file():
+            raise
+        logger.warning("%s is taken as it is: figshare cannot be asked for its checksum.", here)
+        return here
     wanted = [file for file in files if name == file.name or file_id == file.id]
     if not wanted:
         raise DownloadError(
@@ -148,6 +168,14 @@ def _ask(article: int, failures: list[str]) -> list[ListedFile]:
     if len(found) < 10:
         return found
     # The article itself lists ten files at most; the pages of its files list all.
+    try:
+        return _all_pages(article)
+    except TransferError as failure:
+        logger.warning("only the first files of article %s are known: %s", article, failure)
+        return found
+
+
+def _all_pages(article: int) -> list[ListedFile]:
     files: list[ListedFile] = []
     for page in range(1, _MOST_PAGES):
         url = f"{API}/articles/{article}/files?page={page}&page_size={_PAGE_SIZE}"
@@ -173,7 +201,7 @@ def _get_json(url: str) -> Any:
 def _parse(entries: Any, url: str) -> list[ListedFile]:
     """Files of an answer of the API, or of a list that was kept."""
     try:
-        files = [
+        return [
             ListedFile(
                 int(entry["id"]),
                 str(entry["name"]),
@@ -184,12 +212,6 @@ def _parse(entries: Any, url: str) -> list[ListedFile]:
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TransferError(f"{url} answered with something else than a list of files") from error
-    for file in files:
-        # they become names on this machine, and nothing is fetched that cannot be checked
-        impossible = file.name[:1] in ("", ".") or set(file.name) & set('/\\:\0"')
-        if not file.md5 or impossible:
-            raise TransferError(f"{url} lists {file.name!r}, which has no checksum or an impossible name")
-    return files
 
 
 def _read_listing(path: Path) -> list[ListedFile] | None:
