@@ -3,9 +3,9 @@
     python benchmarks/arm_inputs.py --genes 1000 --output docs/results
 
 One arm of 2,000 cells, 50 subsets; both ways in one run on the same cells. `without all correlations` leaves
-out the N x N correlation matrix that the network reads once an arm: what is left is sampling, the correlations
-within subsets, graphs and tokens. The plain way (`straightforward.read_arm`) forms the N x N probabilities of
-every draw in numpy and runs causal-learn on every subset.
+out the N x N correlation matrix that the network reads once an arm: what is left is sampling, the
+correlations within subsets, graphs and tokens. The plain way (`straightforward.read_arm`) forms the N x N
+probabilities of every draw in numpy and runs causal-learn on every subset.
 """
 
 import argparse
@@ -29,7 +29,9 @@ def simulate(n_cells: int, n_genes: int) -> np.ndarray:
     return np.log1p(rng.poisson(np.exp(0.3 * factors + rng.normal(0, 0.5, n_genes)))).astype(np.float32)
 
 
-def measure(n_cells: int, n_genes: int, n_subsets: int, repeats: int, plain_repeats: int) -> dict[str, object]:
+def measure(
+    n_cells: int, n_genes: int, n_subsets: int, repeats: int, plain_repeats: int
+) -> dict[str, object]:
     """One row of the table."""
     values = simulate(n_cells, n_genes)
 

@@ -14,7 +14,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Lay a table out as Markdown, numbers with three significant digits where they are no integers, no NaN."""
+    """Lay a table out as Markdown: floats with three significant digits, NaN empty."""
 
     def cell(value: object) -> str:
         if isinstance(value, float):

@@ -53,8 +53,8 @@ def measure(subsets: list[np.ndarray], repeats: int) -> tuple[pd.DataFrame, str]
     same_edges = ((graphs != 0) == (others != 0)).all(axis=(1, 2)).mean()
     same_marks = (from_values == others).all(axis=(1, 2)).mean()
     note = (
-        f"First call (compiling, or reading the cache): {first_call:.1f} s. Graphs with the same adjacencies: "
-        f"{same_edges:.1%}; with the same marks too: {same_marks:.1%}."
+        f"First call (compiling, or reading the cache): {first_call:.1f} s. Graphs with the same "
+        f"adjacencies: {same_edges:.1%}; with the same marks too: {same_marks:.1%}."
     )
     return pd.DataFrame(rows, columns=["estimator", "input", "graphs", "microseconds a graph", "ratio"]), note
 

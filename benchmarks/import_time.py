@@ -2,7 +2,8 @@
 
     python benchmarks/import_time.py --repeats 15
 
-Prints a Markdown table; `--output FILE` writes it too, and a CSV file beside it. Ends with 1 if a large library was loaded.
+Prints a Markdown table; `--output FILE` writes it too, and a CSV file beside it. Ends with 1 if a large
+library was loaded.
 """
 
 import argparse

@@ -57,8 +57,8 @@ def score(
 
 def difference(per_group: pd.DataFrame, n_bootstrap: int = 2000) -> tuple[float, float, float]:
     """Mean difference of average precision, shared less per group, and its 95% interval."""
-    wide = per_group.pivot(index=["screen", "group"], columns="candidates", values="average_precision")
-    change = (wide["shared"] - wide["per_group"]).to_numpy()
+    wide = per_group.set_index(["screen", "group", "candidates"])["average_precision"]
+    change = (wide.xs("shared", level=2) - wide.xs("per_group", level=2)).to_numpy()
     drawn = np.random.default_rng(0).choice(change, (n_bootstrap, len(change))).mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(change.mean()), float(low), float(high)
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         tables.append(summarise(model, per_group))
     note = (
-        f"{options.screens} screens of {options.genes} genes, {len(KINDS) * options.groups} groups of 200 cells, "
-        f"{options.cells:,} control cells; {options.candidates} candidates. {machine()}."
+        f"{options.screens} screens of {options.genes} genes, {len(KINDS) * options.groups} groups of 200 "
+        f"cells, {options.cells:,} control cells; {options.candidates} candidates. {machine()}."
     )
     write_table("shared_genes", pd.concat(tables, ignore_index=True), note, options.output)
 

@@ -102,7 +102,14 @@ def measure(cache: str, model: str, repeats: int, folder: Path) -> dict[str, obj
         if cache == "unwritable" and not used.startswith(str(folder)):
             raise RuntimeError(f"the package was imported from {used}, not from the copy without caches")
         times.append([*seconds, sum(seconds[:3]), processor])
-    names = ("import s", "read file s", "first group s", "all groups s", "to first prediction s", "processor s")
+    names = (
+        "import s",
+        "read file s",
+        "first group s",
+        "all groups s",
+        "to first prediction s",
+        "processor s",
+    )
     medians = (median(column) for column in zip(*times, strict=True))
     return {"model": model, "compiled functions": cache} | dict(zip(names, medians, strict=True))
 

@@ -3,9 +3,9 @@
     python benchmarks/training_speed.py --genes 20 100 300 --output docs/results
 
 For the published architecture before and after, on the same pairs and the same weights: `plain` samples with
-numpy and causal-learn, computes each pair by the dense masked network (`straightforward_network.py`), and takes
-the same optimiser step; `ours` is what `cdn-sc train` does in one process. No dropout, no graph loss. The gene
-transformer has no plain reading; its row says how much of the time goes into simulation and inputs.
+numpy and causal-learn, computes each pair by the dense masked network (`straightforward_network.py`), and
+takes the same optimiser step; `ours` is what `cdn-sc train` does in one process. No dropout, no graph loss.
+The gene transformer has no plain reading; its row says how much of the time goes into simulation and inputs.
 """
 
 import argparse
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for n in options.genes
     ]
     note = (
-        f"Median of {options.steps} steps ({options.plain_steps} plain ones) of about {GENES_PER_BATCH} genes "
+        f"Median of {options.steps} steps ({options.plain_steps} plain), {GENES_PER_BATCH} genes "
         f"over all pairs of a step. {machine()}."
     )
     write_table("training_speed", pd.DataFrame(rows), note, options.output)
