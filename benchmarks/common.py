@@ -2,7 +2,11 @@
 
 import os
 import platform
+from collections.abc import Callable
+from math import isnan
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import pandas as pd
 
@@ -10,10 +14,12 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Lay a table out as Markdown, numbers with three significant digits where they are no integers."""
+    """Lay a table out as Markdown: floats with three significant digits, NaN empty."""
 
     def cell(value: object) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
+        if isinstance(value, float):
+            return "" if isnan(value) else f"{value:.3g}"
+        return str(value)
 
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * table.shape[1]]
     lines += ["| " + " | ".join(map(cell, row)) + " |" for row in table.itertuples(index=False)]
@@ -53,3 +59,23 @@ def peak_memory() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_table(name: str, table: pd.DataFrame, note: str, folder: Path | None) -> None:
+    """Print a table and a note below it; with a folder write ``name.csv`` and ``name.md`` there too."""
+    text = f"{markdown(table)}\n{note}\n"
+    print(text)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median time of a call."""
+    times = []
+    for _ in range(repeats):
+        started = perf_counter()
+        call()
+        times.append(perf_counter() - started)
+    return median(times)

@@ -2,7 +2,8 @@
 
     python benchmarks/import_time.py --repeats 15
 
-Prints a Markdown table; `--output FILE` writes it too. Ends with 1 if a large library was loaded.
+Prints a Markdown table; `--output FILE` writes it too, and a CSV file beside it. Ends with 1 if a large
+library was loaded.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
+        table.to_csv(options.output.with_suffix(".csv"), index=False, float_format="%.5g")
     if loaded:
         sys.exit(1)
 

@@ -1,6 +1,6 @@
 """Everything but the network: time and memory against cells and groups, on large sparse screens.
 
-    python benchmarks/scaling.py --cells 10000 100000 1000000 --groups 20 200 2000 --output docs/results
+    python benchmarks/scaling.py --cells 10000 100000 1000000 --groups 1 20 200 2000 --output docs/results
 
 `predict_targets` with a model that scores every candidate 0 at no cost: reading arms, statistics, the choice
 of candidate genes, their values, and the result table. A tenth of the cells are control cells, 5% of the
@@ -21,7 +21,9 @@ from scipy import sparse
 
 from cdn_sc import predictors, settings, tl
 from cdn_sc.predictors import Prediction
-from common import machine, markdown, peak_memory, reset_peak_memory
+from common import machine, peak_memory, reset_peak_memory, write_table
+
+CONTROL_SHARE = 0.1
 
 
 class NoNetwork:
@@ -46,7 +48,7 @@ class NoNetwork:
         return 1
 
 
-def simulate(n_cells: int, n_groups: int, n_genes: int, density: float) -> ad.AnnData:
+def simulate(n_cells: int, n_genes: int, density: float) -> sparse.csr_matrix:
     """Sparse cells of no structure: the time depends on their numbers alone."""
     rng = np.random.default_rng(0)
     per_cell = rng.binomial(n_genes, density, n_cells)
@@ -59,31 +61,35 @@ def simulate(n_cells: int, n_groups: int, n_genes: int, density: float) -> ad.An
         # evenly spread and distinct, with a stride that does not divide the number of genes
         indices[part] = np.sort((start + 7 * np.arange(per_cell[cell])) % n_genes)
         values[part] = 0.5 + rng.random(per_cell[cell], dtype=np.float32)
-    group = np.where(rng.random(n_cells) < 0.1, -1, rng.integers(0, n_groups, n_cells))
-    labels = np.array([*(f"group_{i:05d}" for i in range(n_groups)), "control"])
-    adata = ad.AnnData(sparse.csr_matrix((values, indices, indptr), shape=(n_cells, n_genes)))
-    adata.obs["perturbation"] = pd.Categorical.from_codes(
-        np.where(group < 0, n_groups, group), pd.Index(labels)
-    )
-    return adata
+    return sparse.csr_matrix((values, indices, indptr), shape=(n_cells, n_genes))
 
 
-def measure(n_cells: int, n_groups: int, n_genes: int, density: float, genes: str) -> dict[str, object]:
+def label(adata: ad.AnnData, n_groups: int) -> None:
+    """Make a tenth of the cells control cells, and spread the others over groups."""
+    rng = np.random.default_rng(n_groups)
+    n_cells = adata.n_obs
+    group = np.where(rng.random(n_cells) < CONTROL_SHARE, n_groups, rng.integers(0, n_groups, n_cells))
+    labels = pd.Index([*(f"group_{i:05d}" for i in range(n_groups)), "control"])
+    adata.obs["perturbation"] = pd.Categorical.from_codes(group, labels)
+
+
+def measure(adata: ad.AnnData, n_groups: int, genes: str) -> dict[str, object]:
     """One row of the table."""
-    adata = simulate(n_cells, n_groups, n_genes, density)
     reset_peak_memory()
     before, started = peak_memory(), perf_counter()
     tl.predict_targets(adata, "perturbation", "control", genes=genes, min_cells=2, progress=False)
     seconds = perf_counter() - started
+    peak = (peak_memory() - before) / 1024
+    result = adata.uns.pop("cdn_targets")
     return {
-        "cells": n_cells,
+        "cells": adata.n_obs,
         "groups": n_groups,
         "candidates": genes,
         "seconds": seconds,
         "ms a group": 1e3 * seconds / n_groups,
         "input GB": adata.X.data.nbytes / 1e9 + adata.X.indices.nbytes / 1e9,
-        "peak GB beyond it": (peak_memory() - before) / 1024,
-        "rows of the result": len(adata.uns["cdn_targets"]["table"]),
+        "peak GB beyond it": peak,
+        "rows of the result": len(result["table"]),
     }
 
 
@@ -93,34 +99,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--groups", type=int, nargs="+", default=[20, 200, 2000])
+    parser.add_argument("--groups", type=int, nargs="+", default=[1, 20, 200, 2000, 10_000])
     parser.add_argument("--genes", type=int, default=5000)
     parser.add_argument("--density", type=float, default=0.05)
     parser.add_argument("--candidates", nargs="+", default=["per_group", "shared"])
+    parser.add_argument(
+        "--most-per-group", type=int, default=2000, help="most groups with candidates of their own"
+    )
     parser.add_argument("--output", type=Path, help="folder for scaling.csv and scaling.md")
     options = parser.parse_args(arguments)
     settings.verbosity = "error"
     load = predictors.load_predictor
     predictors.load_predictor = lambda *_, **__: NoNetwork()  # type: ignore[assignment,return-value]
+    rows = []
     try:
-        rows = [
-            measure(cells, groups, options.genes, options.density, genes)
-            for cells in options.cells
-            for groups in options.groups
-            if cells >= 20 * groups
-            for genes in options.candidates
-        ]
+        for cells in options.cells:
+            adata = ad.AnnData(simulate(cells, options.genes, options.density))
+            for groups in options.groups:
+                if cells < 20 * groups:
+                    continue
+                label(adata, groups)
+                for genes in options.candidates:
+                    if genes == "shared" or groups <= options.most_per_group:
+                        rows.append(measure(adata, groups, genes))
+                        print({name: f"{value:.4g}" for name, value in rows[-1].items()
+                               if isinstance(value, float)}, flush=True)  # fmt: skip
     finally:
         predictors.load_predictor = load
-    table = pd.DataFrame(rows)
-    text = (
-        markdown(table) + f"\n{options.genes:,} genes, {options.density:.0%} of values not 0. {machine()}.\n"
-    )
-    print(text)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        table.to_csv(options.output / "scaling.csv", index=False, float_format="%.5g")
-        (options.output / "scaling.md").write_text(text)
+    note = f"{options.genes:,} genes, {options.density:.0%} of values not 0. {machine()}."
+    write_table("scaling", pd.DataFrame(rows), note, options.output)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ import torch
 
 import cdn_sc
 import cdn_sc.predictors
+from cdn_sc.graphs import arm_inputs
 from cdn_sc.graphs.estimate import estimate
 from cdn_sc.graphs.sample import global_statistics
 from cdn_sc.graphs.tokens import edge_tokens
+from cdn_sc.nn import collate
+from cdn_sc.train.losses import target_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +38,7 @@ def script(monkeypatch):
 def test_import_time(script, tmp_path, capsys):
     script("import_time").main(["--repeats", "2", "--output", str(tmp_path / "new" / "import_time.md")])
     assert "| none |" in (tmp_path / "new" / "import_time.md").read_text()
+    assert pd.read_csv(tmp_path / "new" / "import_time.csv")["processes"].tolist() == [2]
     capsys.readouterr()
 
 
@@ -112,10 +116,15 @@ def test_real_screens(script, tmp_path, capsys):
     assert "give --data, --screen" in capsys.readouterr().err
 
 
-def test_fci_as_documented(script, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["fci.py", "--subsets", "5", "--cells", "100", "--repeats", "50"])
+def test_fci_as_documented(script, monkeypatch, tmp_path, capsys):
+    small = ["--subsets", "5", "--cells", "100", "--repeats", "50", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["fci.py", *small])
     script("fci").main()
-    assert "causal-learn" in capsys.readouterr().out
+    assert "same adjacencies" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "fci.csv")
+    assert table["estimator"].tolist()[:2] == ["fci", "fci"]
+    assert table["estimator"].iloc[2].startswith("causal-learn")
+    assert (table["ratio"].iloc[:2] > 1).all()
 
 
 def test_documented_commands_exist():
@@ -197,6 +206,8 @@ def test_speed(script, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     (row,) = pd.read_csv(tmp_path / "speed.csv").to_dict("records")
     assert row["genes"] == 8
+    assert row["floor / one group"] == pytest.approx(row["floor s"] / row["one group s"], rel=1e-3)
+    assert row["floor in a screen s"] < row["floor s"]
     assert row["ratio, one group"] == pytest.approx(row["straightforward s"] / row["one group s"], rel=1e-3)
     assert all(value > 0 for name, value in row.items() if name.endswith(" s"))
 
@@ -223,11 +234,13 @@ def test_straightforward_arm_says_the_same_as_the_package(script):
 def test_scaling(script, tmp_path, capsys):
     module = script("scaling")
     load = cdn_sc.predictors.load_predictor
-    module.main(["--cells", "300", "--groups", "3", "--genes", "60", "--output", str(tmp_path)])
+    small = ["--cells", "300", "--groups", "3", "12", "--most-per-group", "4", "--genes", "60"]
+    module.main([*small, "--output", str(tmp_path)])
     capsys.readouterr()
     table = pd.read_csv(tmp_path / "scaling.csv")
-    assert table["candidates"].tolist() == ["per_group", "shared"]
-    assert (table["rows of the result"] == 3 * 60).all()
+    assert table["candidates"].tolist() == ["per_group", "shared", "shared"]
+    # of small groups some genes vary in neither arm
+    assert table["rows of the result"].between([180, 180, 600], [180, 180, 720]).all()
     assert cdn_sc.predictors.load_predictor is load
 
 
@@ -322,3 +335,142 @@ def test_the_page_of_plots_shows_every_picture_of_the_gallery(script):
     assert set(re.findall(r"\]\((_static/plots/[^)]+)\)", page)) == made
     assert {f"_static/plots/{path.name}" for path in (ROOT / "docs/_static/plots").iterdir()} == made
     assert all((ROOT / "docs" / path).stat().st_size < 150_000 for path in made)
+
+
+def test_arm_inputs(script, tmp_path, capsys):
+    small = ["--genes", "8", "--cells", "60", "--subsets", "4", "--repeats", "1", "--plain-repeats", "1"]
+    script("arm_inputs").main([*small, "--output", str(tmp_path)])
+    capsys.readouterr()
+    (row,) = pd.read_csv(tmp_path / "arm_inputs.csv").to_dict("records")
+    assert row["ratio"] == pytest.approx(row["plain ms"] / row["ours ms"], rel=1e-3)
+    assert row["ratio"] > 1
+
+
+def test_training_speed(script, tmp_path, capsys, monkeypatch):
+    module = script("training_speed")
+    monkeypatch.setattr(module, "GENES_PER_BATCH", 16)
+    monkeypatch.setattr(module, "CELLS", (50, 80))
+    monkeypatch.setitem(module.NETWORKS, "cdn", module.NETWORKS["cdn"] | {"blocks": 1, "channels": 8})
+    small = ["--genes", "8", "--steps", "1", "--plain-steps", "1"]
+    module.main([*small, "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "training_speed.csv").set_index("architecture")
+    assert table.loc["cdn", "ratio"] == pytest.approx(
+        table.loc["cdn", "ours pairs / s"] / table.loc["cdn", "plain pairs / s"], rel=1e-3
+    )
+    assert table["plain pairs / s"].isna().tolist() == [False, True]
+    assert table["simulation and inputs"].between(0, 1, inclusive="neither").all()
+
+
+def test_plain_training_has_the_gradients_of_ours(script):
+    """The same arms and identities: the same loss, and the same gradients."""
+    module = script("training_speed")
+    config = module.configuration("cdn", 6)
+    torch.manual_seed(0)
+    network = module.build_network(
+        {"architecture": "cdn", "blocks": 1, "channels": 16, "dropout": 0.0}
+    ).train()
+    (pair, *_), rng = module.draw_batch(config, 1), np.random.default_rng(0)
+    arms = [arm_inputs(values, n_subsets=4, rng=rng) for values in (pair.control, pair.perturbed)]
+    identities = np.random.default_rng(5)
+    loss = module.plain_loss(network, *arms, pair, identities)
+    loss.backward()
+    plain = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+    network.zero_grad()
+    drawn = np.random.default_rng(5)
+    permutations = np.stack([drawn.permutation(network.config.num_vars + 1) for _ in range(6)])
+    logits = network(collate([tuple(arms)], permutations=permutations[None]))
+    labels = torch.zeros_like(logits)
+    labels[0, torch.as_tensor(pair.targets)] = 1.0
+    ours = target_loss(logits, labels, torch.ones_like(labels, dtype=torch.bool))
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-4)
+    ours.backward()
+    for name, expected in plain.items():
+        found = network.get_parameter(name).grad
+        if re.search(r"embed_(tokens|nodes|edges|time)\.weight$", name):
+            # row 0 is that of padding, which the trainer leaves alone
+            found, expected = found[1:], expected[1:]
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_startup(script, tmp_path, capsys, monkeypatch):
+    module = script("startup")
+    screen = cdn_sc.simulate.screen(24, 2, n_control=40, n_perturbed=20)
+    monkeypatch.setattr(module.datasets, "simulated_screen", lambda: screen)
+    small = ["--models", "default", "--caches", "unwritable", "--repeats", "1"]
+    module.main([*small, "--output", str(tmp_path)])
+    capsys.readouterr()
+    (row,) = pd.read_csv(tmp_path / "startup.csv").to_dict("records")
+    assert row["to first prediction s"] > row["import s"] > 0
+
+
+def test_profile_prediction(script, tmp_path, capsys):
+    module = script("profile_prediction")
+    module.main(["--genes", "8", "--output", str(tmp_path)])
+    capsys.readouterr()
+    (stages,) = pd.read_csv(tmp_path / "profile_stages.csv").to_dict("records")
+    assert all(stages[stage] > 0 for stage in module.STAGES)
+    assert sum(stages[stage] for stage in [*module.STAGES, "rest"]) == pytest.approx(1, rel=1e-3)
+    (operations,) = pd.read_csv(tmp_path / "profile_operations.csv").to_dict("records")
+    assert operations["matrix products"] > operations["other operations"]
+
+
+def test_shared_genes(script, tmp_path, capsys):
+    module = script("shared_genes")
+    small = ["--models", "gene-transformer", "--screens", "1", "--genes", "30", "--candidates", "8"]
+    module.main([*small, "--groups", "1", "--cells", "60", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "shared_genes.csv")
+    assert table["candidates"].tolist() == ["per_group", "shared"]
+    assert table["average_precision"].between(0, 1).all()
+    per_group = pd.DataFrame(
+        {
+            "screen": [0] * 8,
+            "group": [*"aabbccdd"],
+            "candidates": ["per_group", "shared"] * 4,
+            "average_precision": [0.2, 0.5] * 4,
+        }
+    )
+    assert module.difference(per_group) == pytest.approx((0.3, 0.3, 0.3))
+
+
+def test_all(script, tmp_path, capfd):
+    """One cheap table in a process of its own, the picture from tables that are there, and a failure."""
+    module = script("all")
+    assert set(module.QUICK) == set(module.TABLES)
+    assert all((ROOT / "benchmarks" / f"{table}.py").is_file() for table in [*module.TABLES, module.FIGURE])
+    module.main(["--quick", "--only", "import_time", "--output", str(tmp_path)])
+    assert (tmp_path / "import_time.csv").exists()
+    with pytest.raises(SystemExit):
+        module.main(
+            [
+                "--quick",
+                "--only",
+                "import_time",
+                "--output",
+                str(tmp_path),
+                "--figure",
+                str(tmp_path / "a.png"),
+            ]
+        )
+    assert re.search(r"speed_figure +\S+ s +FAILED", capfd.readouterr().out)
+
+
+def test_speed_figure(script, tmp_path):
+    module = script("speed_figure")
+    genes = pd.DataFrame({"genes": [20, 1000], "floor s": [0.01, 6.0]})
+    for _, seconds, gigabytes, _, _ in module.OF_GENES:
+        genes[seconds] = [0.1, 60.0]
+        if gigabytes:
+            genes[gigabytes] = [0.0, 2.0]
+    genes.to_csv(tmp_path / "speed.csv")
+    rows = [
+        {"cells": cells, "groups": groups, "candidates": candidates, "seconds": 1.0, "peak GB beyond it": 0.1}
+        for cells in (1000, 10_000)
+        for groups in (1, 20)
+        for candidates in ("per_group", "shared")
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "scaling.csv")
+    picture = tmp_path / "pictures" / "speed.png"
+    module.main(["--results", str(tmp_path), "--output", str(picture)])
+    assert 5_000 < picture.stat().st_size < 200_000
