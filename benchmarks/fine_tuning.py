@@ -110,10 +110,11 @@ def one_seed(seed: int, options: argparse.Namespace) -> list[pd.DataFrame]:
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over the seeds of each seed's mean, and of its difference to before, with intervals over seeds."""
     found = []
-    by_seed = rows.groupby(["screen", "method", "seed"])[list(SHOWN)].mean()
+    keys = ["screen", "method", "seed"]
+    by_seed = rows.groupby(keys, sort=False)[list(SHOWN)].mean().reset_index()
     for (where, method), part in by_seed.groupby(["screen", "method"], sort=False):
-        before = by_seed.loc[where, BEFORE]
-        values = part.droplevel(["screen", "method"])
+        is_before = (by_seed["screen"] == where) & (by_seed["method"] == BEFORE)
+        before, values = by_seed[is_before].set_index("seed"), part.set_index("seed")
         for metric in SHOWN:
             gain = (values[metric] - before[metric]).to_numpy()
             low, high = interval(gain)

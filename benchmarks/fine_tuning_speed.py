@@ -31,6 +31,7 @@ def screen(genes: int, groups: int) -> Any:
     import scanpy as sc
 
     adata = simulate.screen(genes, {"knockdown": groups}, n_control=1000, n_perturbed=100)
+    sc.pp.filter_cells(adata, min_counts=1)
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     return adata
