@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from cdn_sc.features import ControlSummary, GeneInputs
     from cdn_sc.graphs.arm import ArmInputs
 
-# Elements of the largest grid of a network call: on a CPU what its caches hold, on a device what fills it.
-GRID_ELEMENTS = 2**19
-GRID_ELEMENTS_DEVICE = 2**26
-MOST_AT_ONCE = 256
+# Elements of the grids of a network call, by architecture: on a CPU what stays in its caches (measured by
+# benchmarks/batching.py), on an accelerator what fills it.
+_ELEMENTS_ON_CPU = {"cdn": 2_500_000, "gene_transformer": 200_000}
+_ELEMENTS_ON_ACCELERATOR = {"cdn": 2**27, "gene_transformer": 2**26}
+_MOST_AT_ONCE = 256
 
 
 @dataclass
@@ -144,19 +145,31 @@ def prepare_both_arms(
     )
 
 
-def grid_of_genes(config: Any, n_genes: int, n_subsets: int) -> int:
-    """Elements of the largest grids that the gene transformer makes of a comparison."""
-    from cdn_sc.features.control import N_NEIGHBOURS
+def batch_size(config: Any, n_genes: int, n_subsets: int, device: str) -> int:
+    """Return how many comparisons are best scored together: small ones share a call, large ones fill it.
 
-    messages = 2 * config.edge_channels * min(N_NEIGHBOURS, n_genes)
-    return 2 * n_genes * (messages + config.mixing * n_genes)
+    Parameters
+    ----------
+    config
+        Of the network.
+    n_genes
+        Genes of each comparison.
+    n_subsets
+        Gene subsets of an arm (published architecture).
+    device
+        Where the network computes.
+    """
+    if config.architecture == "cdn":
+        pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
+        of_pairs = n_subsets * pairs * config.channels
+        grid = max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)
+    else:
+        from cdn_sc.features.control import N_NEIGHBOURS
 
-
-def grid_of_graphs(config: Any, n_genes: int, n_subsets: int) -> int:
-    """Elements of the largest grid that the published architecture makes of a comparison."""
-    pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
-    of_pairs = n_subsets * pairs * config.channels
-    return max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)
+        messages = 2 * config.edge_channels * min(N_NEIGHBOURS, n_genes)
+        grid = 2 * n_genes * (messages + config.mixing * n_genes)
+    most = _ELEMENTS_ON_CPU if device == "cpu" else _ELEMENTS_ON_ACCELERATOR
+    return max(1, min(most[config.architecture] // grid, _MOST_AT_ONCE))
 
 
 def launch_genes(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:

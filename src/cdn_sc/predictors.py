@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cdn_sc._comparisons import (
-    GRID_ELEMENTS,
-    GRID_ELEMENTS_DEVICE,
-    MOST_AT_ONCE,
     ArmToEncode,
     Comparison,
     Launched,
-    grid_of_genes,
-    grid_of_graphs,
+    batch_size,
     launch_genes,
     launch_graphs,
     prepare_arm,
@@ -287,10 +283,7 @@ class Predictor:
         n_subsets
             Gene subsets an arm (published architecture).
         """
-        grid = grid_of_graphs if self.uses_graphs else grid_of_genes
-        elements = grid(self.network.config, n_genes, n_subsets)
-        most = GRID_ELEMENTS if self.device == "cpu" else GRID_ELEMENTS_DEVICE
-        return max(1, min(most // elements, MOST_AT_ONCE))
+        return batch_size(self.network.config, n_genes, n_subsets, self.device)
 
     def _prepare_arms(
         self,

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cdn_sc.nn.precision import float32_products
-
 Axis = Literal["row", "column"]
 
 # Elements of a grid handled at a time without gradients: 8 MB in float32, 128 MB on an accelerator.
@@ -67,11 +65,10 @@ class TiedAttention(nn.Module):
         -------
         (B * heads, L, L) with L the length of the attended axis.
         """
-        grid = grid.to(self.q_proj.weight.dtype)
         q = self.q_proj(grid)
         if queries is not None:
             q = q.masked_fill(~queries[..., None], 0.0)
-        return float32_products(self._fold(q, axis), self._fold(self.k_proj(grid), axis).mT)
+        return torch.bmm(self._fold(q, axis), self._fold(self.k_proj(grid), axis).mT)
 
     def weights(self, logits: Tensor, keys: Tensor | None) -> Tensor:
         """Softmax of the logits over the keys.
@@ -108,7 +105,7 @@ class TiedAttention(nn.Module):
         -------
         (B, R, C, d).
         """
-        dtype = self.v_proj.weight.dtype
+        dtype = self.v_proj.weight.dtype  # lower than that of the grid where `in_bfloat16` cast the weights
         mixed = torch.bmm(weights.to(dtype), self._fold(self.v_proj(grid.to(dtype)), axis))
         return self.out_proj(self._unfold(mixed, axis, grid.shape))
 

@@ -1,8 +1,10 @@
 """Matrix products in lower precision, where that is safe.
 
 A layer computes each of its products in the type of its weights, of which `in_bfloat16` casts those that may
-be, once. Sums of products, the logits of tied attention, softmax, normalisation and the grid that layers add
-to stay in float32. `benchmarks/precision.py` measures what that does to rankings.
+be, once. What stays in float32: sums of products, normalisation, the grid that layers add to, and queries,
+keys and logits of tied attention. Those logits are unscaled sums over all rows; they reach 10,000 at 100
+genes, the softmax picks one of them, and which one must not hang on the eighth bit. `benchmarks/precision.py`
+measures what each of these does to rankings.
 """
 
 from __future__ import annotations
@@ -11,37 +13,12 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Lock
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-
-Precision = Literal["float32", "tf32", "bfloat16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+from torch import nn
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-
-def float32_products(left: Tensor, right: Tensor) -> Tensor:
-    """Batched matrix product, summed in float32 and returned so.
-
-    Logits of tied attention are sums over hundreds of rows and reach thousands; in bfloat16, which has 8
-    bits, numbers there lie 8 or 16 apart.
-
-    Parameters
-    ----------
-    left, right
-        (B, L, M) and (B, M, L) of one type.
-
-    Returns
-    -------
-    (B, L, L), float32 if the factors are bfloat16, else of their type.
-    """
-    if left.dtype != torch.bfloat16:
-        return torch.bmm(left, right)
-    if left.device.type == "cuda":
-        return torch.bmm(left, right, out_dtype=torch.float32)
-    return torch.bmm(left.float(), right.float())  # other devices only return the type of the factors
 
 
 def in_bfloat16(network: NetworkT) -> NetworkT:
@@ -50,8 +27,9 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
     Parameters
     ----------
     network
-        Of the published architecture (its axial layers are cast, the small pair stream is not), or a gene
-        transformer (its linear layers; it is to be called within `matrix_products`).
+        Of the published architecture (values, their projections and feed-forward layers of the matrix stream
+        are cast; the pair stream is small), or a gene transformer (the linear layers; it must then be called
+        within `matrix_products`).
 
     Returns
     -------
@@ -63,8 +41,10 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
     cast = copy.deepcopy(network)
     for module in cast.modules():
         if isinstance(module, AxialLayer):
-            for block in (module.row_attn, module.col_attn, module.ffn):
-                block.layer.to(torch.bfloat16)
+            for attention in (module.row_attn.layer, module.col_attn.layer):
+                attention.v_proj.to(torch.bfloat16)
+                attention.out_proj.to(torch.bfloat16)
+            module.ffn.layer.to(torch.bfloat16)
         elif isinstance(module, Member):
             for linear in module.layers.modules():
                 if isinstance(linear, nn.Linear):
@@ -79,7 +59,7 @@ def matrix_products(precision: str, network: nn.Module, device: torch.device | s
     Parameters
     ----------
     precision
-        One of `PRECISIONS`. "tf32" has an effect on CUDA alone: elsewhere float32 products are exact.
+        "float32", "tf32" or "bfloat16". "tf32" has an effect on CUDA alone.
     network
         For "bfloat16" what `in_bfloat16` returned.
     device
