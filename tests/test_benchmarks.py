@@ -482,3 +482,64 @@ def test_speed_figure(script, tmp_path):
     picture = tmp_path / "pictures" / "speed.png"
     module.main(["--results", str(tmp_path), "--output", str(picture)])
     assert 5_000 < picture.stat().st_size < 200_000
+
+
+def test_precision(script, tmp_path, capsys):
+    module = script("precision")
+    small = ["--models", "cdn-scm", "gene-transformer", "--output", str(tmp_path)]
+    module.main(["--genes", "6:1", *small, "--variants", "bfloat16"])
+    module.main(["--genes", "6:1", *small])
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "precision.csv")
+    assert table["variant"].tolist() == [
+        "bfloat16",
+        "bfloat16",
+        *list(module.PUBLISHED)[1:],
+        list(module.OWN)[1],
+    ]
+    assert table["tau"].between(0.5, 1).all()
+    assert (table["largest difference"] > 0).all()
+    assert (tmp_path / "precision.md").read_text().count("| cdn-scm |") == len(module.PUBLISHED)
+
+
+def test_rounding_is_that_of_bfloat16(script):
+    module = script("precision")
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        module.round_to(values, module.BFLOAT16), values.bfloat16().float(), rtol=0, atol=0
+    )
+    left, right = values[:400].view(1, 20, 20), values[400:800].view(1, 20, 20)
+    with module.RoundedProducts(module.BFLOAT16):
+        found = torch.bmm(left, right)
+    expected = torch.bmm(left.bfloat16().float(), right.bfloat16().float())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert not torch.equal(found, torch.bmm(left, right))
+
+
+def test_batching(script, tmp_path, capsys):
+    script("batching").main(
+        ["--genes", "6", "--together", "1", "2", "--repeats", "1", "--output", str(tmp_path)]
+    )
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "batching.csv")
+    assert table["together"].tolist() == [1, 2] * 2
+    assert (table["ms a group"] > 0).all()
+
+
+def test_gpu_on_a_cpu(script, tmp_path, capsys, monkeypatch):
+    module = script("gpu")
+    monkeypatch.setattr(module.speed, "N_CONTROL", 60)
+    monkeypatch.setattr(module.speed, "N_PERTURBED", 30)
+    small = ["--device", "cpu", "--genes", "8", "--groups", "6", "--side", "64", "--repeats", "1"]
+    module.main([*small, "--jobs", "1", "--output", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "Rates of products at 8 genes" in said
+    screens = pd.read_csv(tmp_path / "gpu_screen.csv")
+    assert screens["precision"].tolist() == ["float32", "tf32", "bfloat16"]
+    assert (screens["groups"] == 6).all()
+    parts = pd.read_csv(tmp_path / "gpu_attention.csv")
+    assert parts["attention of"].tolist() == ["encoder", "comparison"] * 3
+    assert (parts[["ms", "share of large product", "share of own products"]] > 0).all(axis=None)
+    with pytest.raises(SystemExit):
+        module.main(["--device", "cpu", "--groups", "4"])
+    assert "more than 4" in capsys.readouterr().err

@@ -309,3 +309,73 @@ def test_a_control_seed_gives_what_its_generator_draws(cdn):
     found = [logits(cdn, control, perturbed, seed=3, control_seed=seed, n_subsets=6) for seed in (1, 2, 1)]
     np.testing.assert_array_equal(found[0], found[2])
     assert np.abs(found[0] - found[1]).max() > 0
+
+
+def many(each, controls, seeds, **options):
+    """Prepared comparisons of these control arms."""
+    return [
+        each.prepare(control, arm(20 + i), rng=np.random.default_rng(i), control_seed=seed, **options)
+        for i, (control, seed) in enumerate(zip(controls, seeds, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("name", ["cdn", "gene_transformer"])
+@pytest.mark.parametrize("places", [(0, 0, 0, 0), (0, 1, 2, 3), (0, 1, 0, 1)])
+@pytest.mark.parametrize("seed", [None, 5])
+def test_together_as_one_by_one(name, places, seed):
+    """Whichever comparisons share their control arm."""
+    options = {"n_subsets": 6} if name == "cdn" else {"kind": "knockout"}
+    arms = [arm(i) for i in range(4)]
+    controls = [arms[place] for place in places]
+    each = Predictor(network_of(CDN) if name == "cdn" else gene_transformer())
+    together = each.launch(many(each, controls, [seed] * 4, **options)).fetch()
+    for found, comparison in zip(together, many(each, controls, [seed] * 4, **options), strict=True):
+        (alone,) = each.launch([comparison]).fetch()
+        np.testing.assert_allclose(found.logits, alone.logits, atol=1e-5)
+        assert list(found.columns) == list(alone.columns)
+        for column, values in found.columns.items():
+            np.testing.assert_allclose(values, alone.columns[column], atol=1e-5)
+    assert np.abs(together[0].logits - together[1].logits).max() > 1e-3
+
+
+def test_shared_control_arm_is_encoded_once_for_all(cdn, monkeypatch):
+    sizes, encode = [], cdn.network.encode_arm
+    monkeypatch.setattr(
+        cdn.network, "encode_arm", lambda batch: sizes.append(len(batch.tokens)) or encode(batch)
+    )
+    control, other = arm(0), arm(1)
+    comparisons = many(cdn, [control] * 5, [5] * 5, n_subsets=6)
+    cdn.launch(comparisons[:3])
+    cdn.launch(comparisons[3:])
+    assert sizes == [1, 3, 2]
+    cdn.launch(many(cdn, [control, other, other], [5] * 3, n_subsets=6))
+    assert sizes[3:] == [2, 3]
+
+
+def test_batch_sizes():
+    """Large comparisons go alone, small ones together, the more so on an accelerator."""
+    for network in (network_of(CDN | {"num_vars": 1000, "channels": 64}), gene_transformer()):
+        on_cpu, on_gpu = Predictor(network), Predictor(network)
+        on_gpu.device = "cuda"
+        sizes = [[each.batch_size(n) for n in (5, 20, 100, 300, 1000)] for each in (on_cpu, on_gpu)]
+        assert sizes[0][-1] == 1
+        for of_device in sizes:
+            assert of_device == sorted(of_device, reverse=True)
+        assert np.all(np.array(sizes[1]) >= sizes[0])
+        assert sizes[0][0] > 1
+        assert sizes[1][2] >= 10
+
+
+def test_precision(cdn):
+    network = network_of(CDN)
+    low = Predictor(network, precision="bfloat16")
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+    options = {"n_subsets": 6}
+    exact, found = (logits(each, arm(0), arm(1), **options) for each in (cdn, low))
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - exact).max() < 0.1 * np.ptp(exact)
+    np.testing.assert_array_equal(
+        logits(Predictor(network, precision="tf32"), arm(0), arm(1), **options), exact
+    )
+    with pytest.raises(InputError, match="precision is one of 'float32', 'tf32', 'bfloat16', not 'fp16'"):
+        Predictor(network, precision="fp16")
