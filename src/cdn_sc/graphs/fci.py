@@ -135,11 +135,18 @@ def _sets_by_size(k):  # type: ignore[no-untyped-def]
     """All sets of k variables, by size, and where each size begins."""
     n_sets = 1 << k
     size = np.zeros(n_sets, np.int64)
-    first = np.zeros(k + 2, np.int64)
     for members in range(n_sets):
         size[members] = size[members >> 1] + (members & 1)
-        first[size[members] + 1 :] += 1
-    return np.argsort(size * n_sets + np.arange(n_sets)), first
+    # loops, for numba takes seconds to compile sorting and arithmetic on whole arrays
+    order, first = np.empty(n_sets, np.int64), np.zeros(k + 2, np.int64)
+    place = 0
+    for wanted in range(k + 1):
+        for members in range(n_sets):
+            if size[members] == wanted:
+                order[place] = members
+                place += 1
+        first[wanted + 1] = place
+    return order, first
 
 
 @compiled
