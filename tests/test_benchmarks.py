@@ -295,7 +295,7 @@ def test_fine_tuning_on_a_real_screen(script, small_model, tmp_path, capsys):
         ["--screen", str(tmp_path / "small_screen.h5ad"), "--model", small_model, "--output", str(tmp_path)]
     )
     rows = pd.read_csv(tmp_path / "fine_tuning_real.csv")
-    assert {"before", "fine-tuned", "t_test", "random"} <= set(rows["method"])
+    assert {"before", "fine-tuned", "t_test"} <= set(rows["method"])
     assert (rows.groupby("method")["group"].nunique() == 4).all()
     assert "4 measured targets" in (tmp_path / "fine_tuning_real.md").read_text()
     capsys.readouterr()
