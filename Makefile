@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test docs tutorials lint clean
 
 demo: .venv/.installed
 	$(BIN)/cdn-sc demo --output demo_output
@@ -21,6 +21,10 @@ lint: .venv/.test
 
 docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+tutorials: .venv/.docs
+	$(BIN)/python tutorials/execute.py --check
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -36,4 +40,4 @@ docs: .venv/.docs
 	touch $@
 
 clean:
-	rm -rf .venv docs/_build docs/generated demo_output
+	rm -rf .venv docs/_build docs/generated docs/tutorials demo_output

@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 project = "cdn-sc"
 author = "The cdn-sc developers"
@@ -43,6 +44,26 @@ def _plain_field_names(app, what, name, obj, options, lines):
     """Napoleon sets the fields that a function writes in bold, backticks and all; take the backticks away."""
     for number, line in enumerate(lines):
         lines[number] = re.sub(r"^`([^`]+)` : ", r"\1 : ", line)
+
+
+def _copy_tutorials():
+    """Copy the notebooks to where their pages are built; their links to pages change with the place."""
+    docs = Path(__file__).resolve().parent
+    copies = docs / "tutorials"
+    copies.mkdir(exist_ok=True)
+    notebooks = {path.name: path for path in (docs.parent / "tutorials").glob("*.ipynb")}
+    for old in copies.iterdir():
+        if old.name not in notebooks:
+            old.unlink()
+    for name, path in notebooks.items():
+        text = path.read_text(encoding="utf-8").replace("](../docs/", "](../")
+        copy = copies / name
+        # left alone where nothing changed, so that only changed pages are built anew
+        if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
+            copy.write_text(text, encoding="utf-8")
+
+
+_copy_tutorials()
 
 
 def setup(app):
