@@ -113,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     predictors.load_predictor = lambda *_, **__: NoNetwork()  # type: ignore[assignment,return-value]
     rows = []
     try:
+        small = ad.AnnData(simulate(100, options.genes, options.density))
+        label(small, 1)
+        measure(small, 1, "shared")  # the first call compiles
         for cells in options.cells:
             adata = ad.AnnData(simulate(cells, options.genes, options.density))
             for groups in options.groups:
