@@ -6,7 +6,7 @@ First table: `predict_targets` on simulated cells (2,000 control, 200 a group) w
 included. Its time for --groups groups less that for a few, per further group, is the steady state; from both
 follows the time for 10,000 groups. Second table: tied attention of the encoder and of the comparison alone,
 projections included. Its share is the time that its matrix products would take at the rates measured in the
-same run (bfloat16: queries, keys and logits at that of float32), over its time. Rates are those of one large
+same run (bfloat16: queries, keys and logits at that of tf32), over its time. Rates are those of one large
 product, and of the products of attention themselves. Runs on a CPU too, with smaller numbers.
 """
 
@@ -107,7 +107,7 @@ def attention(
             seconds = device.seconds(attend, repeats)
         cells = n_genes * columns
         half = 2 * 2 * 2 * cells * channels**2 + 2 * cells * channels * (n_genes + columns)
-        exact = "float32" if precision == "bfloat16" else precision  # queries, keys and logits
+        exact = "tf32" if precision == "bfloat16" else precision  # queries, keys and logits
         large, same = (
             half / rates[exact][first] + half / rates[precision][second]
             for first, second in (("large", "large"), ("logits", "values"))

@@ -102,6 +102,7 @@ def all_bfloat16(network: nn.Module) -> nn.Module:
 
 PUBLISHED = {
     "bfloat16": Variant(in_bfloat16, precision="bfloat16"),
+    "bfloat16 on CUDA (rest tf32)": Variant(in_bfloat16, lambda: RoundedProducts(TF32), timed=False),
     "and queries, keys": Variant(in_bfloat16, lambda: logits_in(BFLOAT16, rounded=False), timed=False),
     "and logits": Variant(in_bfloat16, lambda: logits_in(BFLOAT16, rounded=True), timed=False),
     "everything bfloat16": Variant(all_bfloat16),

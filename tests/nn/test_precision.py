@@ -86,7 +86,7 @@ def test_gene_transformer_in_bfloat16():
 
 def test_tf32_is_restored():
     """By whoever leaves last, also where an error ends it."""
-    network, matmul = gene_network(), torch.backends.cuda.matmul
+    network, matmul = small_network(CDN, small_config()), torch.backends.cuda.matmul
     before = matmul.fp32_precision
     first, second = (matrix_products("tf32", network, "cuda") for _ in range(2))
     first.__enter__()
@@ -96,8 +96,8 @@ def test_tf32_is_restored():
     assert matmul.fp32_precision == "tf32"
     second.__exit__(None, None, None)
     assert matmul.fp32_precision == before
-    with pytest.raises(ZeroDivisionError, match="in between"), matrix_products("tf32", network, "cuda:1"):
-        raise ZeroDivisionError(f"in between: {matmul.fp32_precision}")
+    with pytest.raises(ZeroDivisionError, match="is tf32"), matrix_products("bfloat16", network, "cuda:1"):
+        raise ZeroDivisionError(f"is {matmul.fp32_precision}")
     assert matmul.fp32_precision == before
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -38,8 +38,8 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
     from cdn_sc.nn.axial import AxialLayer
     from cdn_sc.nn.gene_transformer import Member
 
-    cast = copy.deepcopy(network)
-    for module in cast.modules():
+    lower = copy.deepcopy(network)
+    for module in lower.modules():
         if isinstance(module, AxialLayer):
             for attention in (module.row_attn.layer, module.col_attn.layer):
                 attention.v_proj.to(torch.bfloat16)
@@ -49,7 +49,7 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
             for linear in module.layers.modules():
                 if isinstance(linear, nn.Linear):
                     linear.to(torch.bfloat16)
-    return cast
+    return lower
 
 
 @contextmanager
@@ -59,23 +59,23 @@ def matrix_products(precision: str, network: nn.Module, device: torch.device | s
     Parameters
     ----------
     precision
-        "float32", "tf32" or "bfloat16". "tf32" has an effect on CUDA alone.
+        "float32", "tf32" or "bfloat16". On CUDA either of the last two computes the products of float32
+        factors in TF32 (10 bits after the point, summed in float32); other devices have no TF32.
     network
         For "bfloat16" what `in_bfloat16` returned.
     device
         Where it computes.
     """
-    kind = torch.device(device).type
-    context: Any = nullcontext()
-    if precision == "tf32" and kind == "cuda":
-        context = _TF32()
-    elif precision == "bfloat16" and network.config.architecture == "gene_transformer":  # type: ignore[union-attr]
-        context = torch.autocast(kind, torch.bfloat16)
-    with context:
+    kind, config = torch.device(device).type, cast("Any", network.config)
+    with ExitStack() as contexts:
+        if precision in ("tf32", "bfloat16") and kind == "cuda":
+            contexts.enter_context(_TF32())
+        if precision == "bfloat16" and config.architecture == "gene_transformer":
+            contexts.enter_context(torch.autocast(kind, torch.bfloat16))
         yield
 
 
-class _TF32:
+class _TF32(AbstractContextManager[None]):
     """Allows TF32 in matrix products of the process; the last one out restores what was set before."""
 
     _lock = Lock()
