@@ -420,3 +420,29 @@ def test_slices_of_pairs_make_nothing_dense(screen, monkeypatch):
     assert len(part) == 3
     monkeypatch.undo()
     assert isinstance(part[0], Pair)
+
+
+def test_targets_of_groups_that_are_not_learned_from(screen):
+    groups = sorted(set(screen.obs["gene"]) - {"control"})
+    targets = {group: group for group in groups} | {"control": None}
+    network = tuned(screen, groups=groups[:4], targets=targets, validation=0)
+    assert set(network.card["training"]["groups"]) <= set(groups[:4])
+
+
+def test_groups_that_cannot_validate(screen):
+    groups = sorted(set(screen.obs["gene"]) - {"control"})
+    targets = {group: group for group in groups[1:]}
+    with pytest.raises(ValueError, match=f"cannot validate: '{groups[0]}' .no known target"):
+        tuned(screen, targets=targets, validation=[groups[0]])
+
+
+def test_numbers_of_numpy(screen):
+    options = {"epochs": np.int64(1), "learning_rate": np.float32(1e-4), "cells_kept": np.float64(0.5)}
+    assert tuned(screen, validation=0, patience=np.int32(0), **options).card["training"]["configuration"]
+
+
+def test_log_without_a_checkpoint(screen, tmp_path):
+    tuned(screen, folder=tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    again = tuned(screen, folder=tmp_path / "run").card["training"]
+    assert again["validations"]["step"][0] == 0

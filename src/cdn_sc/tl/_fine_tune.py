@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,6 +192,7 @@ def fine_tune(
 
     _check_arguments(adata, n_genes, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
     check_options(kind, "fci", "fisherz", genes)
+    trackers = trackers or ()
     if folder is None and "tensorboard" in trackers:
         raise InputError("trackers='tensorboard' writes files: name a folder for them in folder=.")
     seed = resolve_seed(rng)
@@ -207,7 +209,10 @@ def fine_tune(
             f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
         )
     share, validation_labels = _check_validation(validation, arms.groups)
-    of_groups = known_targets(targets, list(arms.groups), expression.var_names, f"adata.obs[{groupby!r}]")
+    labels = (*as_list(control, "control"), *arms.conditions)
+    of_groups = known_targets(
+        targets, list(arms.groups), expression.var_names, f"adata.obs[{groupby!r}]", labels
+    )
     mask = resolve_mask(mask_var, expression)
     check_type(expression, allow_counts=allow_counts)
     predictor = predictors.load_predictor(model, device=resolve_device(device))
@@ -223,6 +228,8 @@ def fine_tune(
     )
     if not usable:
         raise InputError(f"no group can be learned from: {list_skipped(skipped)}.")
+    if validation_labels is not None:
+        _check_usable(validation_labels, usable, skipped)
     held_out = _split(usable, share, validation_labels, np.random.default_rng([seed, *b"split"]))
     parts = [
         [group for group, held in zip(usable, held_out, strict=True) if held == wanted]
@@ -243,11 +250,11 @@ def fine_tune(
         seed=seed,
         n_training=len(parts[0]),
         n_validation=len(parts[1]),
-        epochs=epochs,
-        patience=patience,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        cells_kept=cells_kept,
+        epochs=int(epochs),
+        patience=int(patience),
+        learning_rate=None if learning_rate is None else float(learning_rate),
+        batch_size=int(batch_size),
+        cells_kept=float(cells_kept),
         kind=kind,
         start=start,
     )
@@ -314,19 +321,21 @@ def _check_arguments(
         check_whole_number(argument, value, least)
     if learning_rate is not None and not _is_number(learning_rate, 0, math.inf):
         raise InputError(f"learning_rate is a number above 0, or None, not {learning_rate!r}.")
-    if not (_is_number(cells_kept, 0, 1) or cells_kept == 1):
+    if not (_is_number(cells_kept, 0, 1) or (cells_kept == 1 and not isinstance(cells_kept, bool))):
         raise InputError(f"cells_kept is a share above 0, up to 1, not {cells_kept!r}.")
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
     """Whether it is a number between the two, and neither of them."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
+    return isinstance(value, Real) and not isinstance(value, bool) and low < float(value) < high
 
 
 def _check_validation(validation: Any, groups: Mapping[str, np.ndarray]) -> tuple[float, list[str] | None]:
     """Return the share of groups for validation, or the labels of those that are."""
     if isinstance(validation, str) or (
-        not isinstance(validation, Iterable) and not _is_number(validation, 0, 1) and validation != 0
+        not isinstance(validation, Iterable)
+        and not _is_number(validation, 0, 1)
+        and (isinstance(validation, bool) or validation != 0)
     ):
         raise InputError(
             f"validation is a share of the groups from 0 up to, not with, 1, or a list of their labels, not "
@@ -339,6 +348,14 @@ def _check_validation(validation: Any, groups: Mapping[str, np.ndarray]) -> tupl
     if unknown:
         raise InputError(f"validation names {unknown[0]!r}, which is none of the groups.")
     return 0.0, labels
+
+
+def _check_usable(labels: Sequence[str], usable: Sequence[TrainingGroup], skipped: Mapping[str, str]) -> None:
+    """Raise if a group that is to validate cannot."""
+    can = {group.label for group in usable}
+    cannot = {label: skipped.get(label, "no known target") for label in labels if label not in can}
+    if cannot:
+        raise InputError(f"validation names groups that cannot validate: {list_skipped(cannot)}.")
 
 
 def _split(

@@ -11,7 +11,11 @@ from cdn_sc.errors import InputError, MissingNameError, did_you_mean
 
 
 def known_targets(
-    targets: Mapping[Any, Any] | None, groups: Sequence[str], var_names: pd.Index, where: str
+    targets: Mapping[Any, Any] | None,
+    groups: Sequence[str],
+    var_names: pd.Index,
+    where: str,
+    labels: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """Return the positions of the target genes of each group that has any.
 
@@ -26,6 +30,8 @@ def known_targets(
         Names of the genes.
     where
         What the labels are of, for messages.
+    labels
+        All labels there, also those that are no groups to learn from: a mapping may hold them.
 
     Returns
     -------
@@ -34,7 +40,7 @@ def known_targets(
     Raises
     ------
     MissingNameError
-        If the mapping has a label that is none of the groups.
+        If the mapping has a label that is not there.
     InputError
         If the mapping is none, holds something else than names of genes, or no group has a target among the
         genes.
@@ -44,7 +50,7 @@ def known_targets(
     UserWarning
         Once, if groups are left out since their target is no gene of `var_names`.
     """
-    named = _names(targets, groups, where)
+    named = _names(targets, groups, where, labels)
     found: dict[str, np.ndarray] = {}
     left_out = {}
     for group in groups:
@@ -79,7 +85,9 @@ def known_targets(
     return found
 
 
-def _names(targets: Mapping[Any, Any] | None, groups: Sequence[str], where: str) -> dict[str, list[str]]:
+def _names(
+    targets: Mapping[Any, Any] | None, groups: Sequence[str], where: str, labels: Sequence[str]
+) -> dict[str, list[str]]:
     """Names of the target genes by group; groups whose target is not known have no entry."""
     if targets is None:
         return {group: [group] for group in groups}
@@ -88,13 +96,13 @@ def _names(targets: Mapping[Any, Any] | None, groups: Sequence[str], where: str)
             f"targets is a mapping of label to gene, or genes, such as {{'drug_A': 'EGFR'}}, not a "
             f"{type(targets).__name__}."
         )
-    known = set(groups)
+    known, wanted = {str(label) for label in labels}, set(groups)
     named = {}
     for label, value in targets.items():
         if str(label) not in known:
-            raise MissingNameError(f"{where} has no group {label!r} (targets). {did_you_mean(label, groups)}")
+            raise MissingNameError(f"{where} has no group {label!r} (targets). {did_you_mean(label, labels)}")
         genes = _genes(label, value)
-        if genes:
+        if genes and str(label) in wanted:
             named[str(label)] = genes
     return named
 

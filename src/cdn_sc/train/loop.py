@@ -214,6 +214,7 @@ class _TrainingState:
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         if not path.exists():
+            truncate_log(self.folder / LOG, -1)  # rows of a run whose checkpoint is gone
             return
         saved = read_checkpoint(path, self.device)
         before, now = _DEFAULTS | json.loads(saved["config"]), json.loads(_json(self.config))

@@ -1,9 +1,10 @@
 """Pairs in the published layout: two files of values a pair, and a table that lists them.
 
 The table (``perturbseq.csv``) has the columns ``fp_data``, the file of the perturbed cells; ``label``, the
-target's index among the genes of that file; and ``split``, of which ``train`` is read here. The file of the
-control cells has the same name with ``data`` in place of ``data_interv``. Training rows whose number in the
-table is divisible by ten are for validation (Wu et al. 2025, arXiv 2410.03380, and its code).
+target's index among the genes of that file; and ``split``, of which ``train`` and ``val`` are read here. The
+file of the control cells has the same name with ``data`` in place of ``data_interv``. Where no row is
+``val``, training rows whose number in the table is divisible by ten are for validation (Wu et al. 2025, arXiv
+2410.03380, and its code).
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class PublishedSet:
     Parameters
     ----------
     rows
-        Training rows of the table, with their numbers in it as index.
+        Training and validation rows of the table, with their numbers in it as index.
     folder
         What the paths in it are relative to.
     """
@@ -90,17 +91,22 @@ class PublishedSet:
     @cached_property
     def training(self) -> PublishedPairs:
         """Rows that are not for validation."""
-        return PublishedPairs(self.rows[self.rows.index % _VALIDATION_EVERY != 0], self.folder)
+        return PublishedPairs(self.rows[~self._validates], self.folder)
 
     @cached_property
     def validation(self) -> PublishedPairs:
-        """Training rows whose number in the table is divisible by ten."""
-        return PublishedPairs(self.rows[self.rows.index % _VALIDATION_EVERY == 0], self.folder)
+        """Rows whose split is ``val``; of a table that has none, every tenth by its number in the table."""
+        return PublishedPairs(self.rows[self._validates], self.folder)
+
+    @cached_property
+    def _validates(self) -> np.ndarray:
+        named = (self.rows["split"] == "val").to_numpy()
+        return named if named.any() else self.rows.index.to_numpy() % _VALIDATION_EVERY == 0
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of paths and labels."""
-        listed = self.rows[["fp_data", "label"]].to_csv(index=True)
+        listed = self.rows[["fp_data", "label"]].assign(validates=self._validates).to_csv(index=True)
         return sha256(listed.encode()).hexdigest()
 
 
@@ -128,8 +134,8 @@ def read_published(folder: str | Path, splits: str | Path) -> PublishedSet:
     absent = [name for name in COLUMNS if name not in table.columns]
     if absent:
         raise InputError(f"{splits} lacks the columns {absent}; it has {list(table.columns)}.")
-    rows = table[table["split"] == "train"]
-    if rows.empty:
+    rows = table[table["split"].isin(["train", "val"])]
+    if not (rows["split"] == "train").any():
         found = ", ".join(map(repr, sorted(table["split"].astype(str).unique())))
         raise InputError(f"{splits} has no row whose split is 'train'; its splits: {found}.")
     if not pd.api.types.is_integer_dtype(rows["label"]):
