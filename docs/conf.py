@@ -27,6 +27,8 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+# One argument a line where a signature would not fit.
+python_maximum_signature_line_length = 90
 napoleon_google_docstring = False
 # The first line of a section Returns is a sentence here, not a type.
 napoleon_use_rtype = False
@@ -37,6 +39,7 @@ smartquotes = False
 html_theme = "sphinx_book_theme"
 html_title = "cdn-sc"
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {"show_toc_level": 2, "use_download_button": False}
 
 
