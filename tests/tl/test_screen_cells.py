@@ -1,5 +1,7 @@
 """Cells of the whole screen behind the correlations: which, and what they change."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -69,6 +71,17 @@ def test_cells_are_drawn_by_the_seed_alone(screen, as_dense):
     assert len(cells_of(screen, 30).sizes) == 3
     np.testing.assert_array_equal(first.contrasts(genes), again.contrasts(genes))
     assert not np.array_equal(first.contrasts(genes), other.contrasts(genes))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_large_condition_beside_many_small_ones(seed):
+    sizes = [1500, *[10] * 150]
+    starts = np.cumsum([0, *sizes])
+    conditions = {f"c{i}": np.arange(a, b) for i, (a, b) in enumerate(pairwise(starts))}
+    drawn = _screen_cells._draw(conditions, 2000, seed)
+    assert sum(map(len, drawn.values())) >= 1990
+    assert len(drawn["c0"]) >= 400
+    assert all(len(cells) == 10 for name, cells in drawn.items() if name != "c0")
 
 
 def test_dense_matrices_of_very_many_genes(screen, monkeypatch):

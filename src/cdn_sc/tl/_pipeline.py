@@ -102,6 +102,9 @@ def _prepared(
             return scorer.prepare(group, groups[group])
         except GroupSkippedError as reason:
             return reason
+        except Exception as error:
+            error.add_note(f"in group {group!r}")
+            raise
 
     waiting: deque[tuple[str, Future[PreparedGroup | GroupSkippedError]]] = deque()
     for group in groups:

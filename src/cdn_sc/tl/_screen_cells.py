@@ -108,8 +108,9 @@ def _draw(conditions: Mapping[str, np.ndarray], number: int, seed: int) -> dict[
     for place in rng.permutation(len(names)):
         of_it = conditions[names[place]]
         size = min(len(of_it), max(FEWEST_OF_A_CONDITION, number * len(of_it) // total))
-        if size > left:
-            break
+        size = min(size, left)
+        if size < min(len(of_it), FEWEST_OF_A_CONDITION):
+            continue
         left -= size
         drawn[names[place]] = np.sort(rng.choice(of_it, size, replace=False, shuffle=False))
     return dict(sorted(drawn.items()))
