@@ -169,3 +169,10 @@ def test_too_many_panels(make_result):
     adata = make_result(61, 3)
     with pytest.raises(InputError, match=r"61 groups, and a figure holds 60 .*target_heatmap"):
         predicted_targets(adata, [f"group{i:04d}" for i in range(61)], show=False)
+
+
+def test_what_is_no_axes_or_no_picture(adata):
+    with pytest.raises(ValueError, match="ax holds 'here', which is no axes"):
+        predicted_targets(adata, ax="here", show=False)
+    with pytest.raises(ValueError, match=r"pictures are written as .*png"):
+        predicted_targets(adata, save="targets.foo", show=False)

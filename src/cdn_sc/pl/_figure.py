@@ -104,7 +104,11 @@ def panel_axes(
 
 def given_axes(ax: "Axes | Sequence[Axes]", number: int, wanted: str) -> "list[Axes]":
     """Return axes of the user's as a list, of the right length."""
+    from matplotlib.axes import Axes
+
     axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if wrong := [axis for axis in axes if not isinstance(axis, Axes)]:
+        raise InputError(f"ax holds {wrong[0]!r}, which is no axes of matplotlib.")
     if len(axes) != number:
         raise InputError(f"ax holds {len(axes)} axes for {wanted}.")
     return axes
@@ -122,6 +126,11 @@ def check_save(save: str | PathLike[str] | None) -> None:
     """Raise if the picture could not be written, before it is drawn."""
     if save is not None and not Path(save).parent.is_dir():
         raise InputError(f"save={str(save)!r}: there is no folder {str(Path(save).parent)!r}.")
+    if save is not None and (suffix := Path(save).suffix.lstrip(".").lower()):
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        if suffix not in (known := FigureCanvasBase.get_supported_filetypes()):
+            raise InputError(f"save={str(save)!r}: pictures are written as {', '.join(sorted(known))}.")
 
 
 def finish(

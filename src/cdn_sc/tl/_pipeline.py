@@ -169,13 +169,12 @@ class _Model:
         self, batch: Sequence[PreparedGroup]
     ) -> list[tuple[Sequence[PreparedGroup], Callable[[], "list[Prediction]"]]]:
         """Groups launched together, and what waits for their predictions."""
-        import torch
-
         try:
             return [(batch, self._predictor.launch([group.comparison for group in batch]).fetch)]
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             # Out of this block, so that no traceback keeps what lies on the device.
-            pass
         if len(batch) == 1:
             return [self._launch_alone(batch)]
         half = len(batch) // 2
@@ -194,12 +193,21 @@ class _Model:
             torch.cuda.empty_cache()
             try:
                 return batch, self._predictor.launch([group.comparison]).fetch
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 raise DeviceMemoryError(
                     f"the device ran out of memory in group {group.group!r} with {group.genes.size} "
                     f"candidate genes: lower n_genes (such as n_genes={max(group.genes.size // 2, 1)}) or "
                     "n_jobs, or take device='cpu'."
                 ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device has too little memory; Apple's says so in words alone."""
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
 
 
 class _AtOnce(Executor):
