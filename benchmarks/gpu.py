@@ -79,7 +79,7 @@ def product_rates(device: Device, network: Any, n_genes: int, side: int, repeats
         operations = {"large": 2 * side**3} | dict.fromkeys(
             ("logits", "values"), 2 * heads * n_genes**2 * folded
         )
-        with matrix_products(precision, network, device.name):
+        with matrix_products(precision, device.name):
             rates[precision] = {
                 name: operations[name] / device.seconds(call, repeats) for name, call in products.items()
             }
@@ -103,7 +103,7 @@ def attention(
             layer.row_attn.layer(grid, "row", None, None)
             layer.col_attn.layer(grid, "column", None, None)
 
-        with torch.inference_mode(), matrix_products(precision, cast, device.name):
+        with torch.inference_mode(), matrix_products(precision, device.name):
             seconds = device.seconds(attend, repeats)
         cells = n_genes * columns
         half = 2 * 2 * 2 * cells * channels**2 + 2 * cells * channels * (n_genes + columns)

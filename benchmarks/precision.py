@@ -148,23 +148,22 @@ def average_precision(logits: np.ndarray, targets: np.ndarray) -> float:
     return rank_metrics(ranks[targets], len(logits))["average_precision"]
 
 
-def measure(model: str, n_genes: int, number: int, names: Sequence[str]) -> list[dict[str, object]]:
+def measure(model: str, n_genes: int, number: int, names: Sequence[str]) -> Iterator[dict[str, object]]:
     """One row for each variant."""
     network: Any = models.load(model)
     kind = "scm" if "scm" in model else "screens"
     variants = OWN if network.config.architecture == "gene_transformer" else PUBLISHED
     variants = {name: variant for name, variant in variants.items() if name in names}
-    pairs = draw_pairs(kind, n_genes, number) if variants else []
+    if not variants:
+        return
+    pairs = draw_pairs(kind, n_genes, number)
     plain = Predictor(network, columns=False)
     comparisons = [
         plain.prepare(pair.control, pair.perturbed, rng=seeded_rng("test", "precision", n_genes, index))
         for index, pair in enumerate(pairs)
     ]
-    if not variants:
-        return []
     expected, plain_seconds = score(plain, comparisons)
     accuracy = [average_precision(each, pair.targets) for each, pair in zip(expected, pairs, strict=True)]
-    rows = []
     for name, variant in variants.items():
         predictor = Predictor(network, columns=False)
         predictor.network, predictor.precision = variant.cast(network), variant.precision
@@ -181,9 +180,7 @@ def measure(model: str, n_genes: int, number: int, names: Sequence[str]) -> list
             float(max(np.abs(a - b).max() for a, b in both)),
         )  # fmt: skip
         times = (seconds, plain_seconds / seconds) if variant.timed else (np.nan, np.nan)
-        rows.append(dict(zip((*COLUMNS, *TIMES), (*values, *times), strict=True)))
-        print(rows[-1], flush=True)
-    return rows
+        yield dict(zip((*COLUMNS, *TIMES), (*values, *times), strict=True))
 
 
 def lay_out(table: pd.DataFrame) -> str:
@@ -215,9 +212,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for model in options.models:
             same = (table["model"] == model) & (table["genes"] == n_genes) & (table["pairs"] == number)
             missing = [name for name in options.variants if name not in set(table.loc[same, "variant"])]
-            rows = pd.DataFrame(measure(model, n_genes, number, missing))
-            table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
-            table.to_csv(path, index=False, float_format="%.5g")
+            for row in measure(model, n_genes, number, missing):
+                print(row, flush=True)
+                rows = pd.DataFrame([row])
+                table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
+                table.to_csv(path, index=False, float_format="%.5g")
+    order = {name: place for place, name in enumerate([*options.models, *PUBLISHED])}
+    table = table.sort_values(["genes", "model", "variant"], key=lambda c: c.map(lambda v: order.get(v, v)))
     text = lay_out(table) + f"\n{machine()}.\n"
     print(text)
     (options.output / "precision.md").write_text(text)

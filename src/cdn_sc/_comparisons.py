@@ -196,6 +196,8 @@ def launch_graphs(network: Any, comparisons: Sequence[Comparison], device: str) 
 def _codes_of_controls(network: Any, arms: Sequence[ArmToEncode], device: str) -> ArmCode:
     import torch
 
+    from cdn_sc.nn.batch import to_device
+
     first = arms[0]
     if all(arm is first for arm in arms):
         with first.lock:
@@ -208,7 +210,7 @@ def _codes_of_controls(network: Any, arms: Sequence[ArmToEncode], device: str) -
     if len(different) == len(arms):
         return codes
     places = [next(i for i, arm in enumerate(different) if arm is each) for each in arms]
-    index = torch.tensor(places, device=codes.code.device)
+    index = to_device(torch.tensor(places), device)
     return ArmCode(codes.code.index_select(0, index), codes.mean_variance.index_select(0, index))
 
 

@@ -270,7 +270,7 @@ class Predictor:
         from cdn_sc.nn.precision import matrix_products
 
         launch = launch_graphs if self.uses_graphs else launch_genes
-        with torch.inference_mode(), matrix_products(self.precision, self.network, self.device):
+        with torch.inference_mode(), matrix_products(self.precision, self.device):
             return LaunchedPredictions(comparisons, launch(self.network, comparisons, self.device))
 
     def batch_size(self, n_genes: int, n_subsets: int = 50) -> int:

@@ -9,6 +9,7 @@ cells); then all genes by attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
@@ -275,9 +276,16 @@ class Member(nn.Module):
     def forward(self, batch: GeneBatch) -> Tensor:
         """Logits B x N."""
         x = self.embed(batch.features) + self.kind(batch.kind)[:, None]
-        for layer in self.layers:
-            x = layer(x, batch)
+        with self._products(x):
+            for layer in self.layers:
+                x = layer(x, batch)
         return self.head(x).squeeze(-1)
+
+    def _products(self, x: Tensor) -> AbstractContextManager[object]:
+        """Products within the layers are in the type of their weights, where `in_bfloat16` cast those."""
+        attention: Any = self.layers[0].attention
+        dtype = attention.qkv.weight.dtype
+        return torch.autocast(x.device.type, dtype) if dtype == torch.bfloat16 else nullcontext()
 
 
 class GeneTransformer(nn.Module):

@@ -10,10 +10,9 @@ measures what each of these does to rankings.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,8 +27,7 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
     ----------
     network
         Of the published architecture (values, their projections and feed-forward layers of the matrix stream
-        are cast; the pair stream is small), or a gene transformer (the linear layers; it must then be called
-        within `matrix_products`).
+        are cast; the pair stream is small), or a gene transformer (linear layers between embedding and head).
 
     Returns
     -------
@@ -52,27 +50,18 @@ def in_bfloat16(network: NetworkT) -> NetworkT:
     return lower
 
 
-@contextmanager
-def matrix_products(precision: str, network: nn.Module, device: torch.device | str) -> Iterator[None]:
-    """Within it, a network computes in this precision; nothing stays changed after it.
+def matrix_products(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
+    """Return a context within which float32 products are as this precision has them; nothing is left changed.
 
     Parameters
     ----------
     precision
         "float32", "tf32" or "bfloat16". On CUDA either of the last two computes the products of float32
         factors in TF32 (10 bits after the point, summed in float32); other devices have no TF32.
-    network
-        For "bfloat16" what `in_bfloat16` returned.
     device
-        Where it computes.
+        Where the products are computed.
     """
-    kind, config = torch.device(device).type, cast("Any", network.config)
-    with ExitStack() as contexts:
-        if precision in ("tf32", "bfloat16") and kind == "cuda":
-            contexts.enter_context(_TF32())
-        if precision == "bfloat16" and config.architecture == "gene_transformer":
-            contexts.enter_context(torch.autocast(kind, torch.bfloat16))
-        yield
+    return _TF32() if precision != "float32" and torch.device(device).type == "cuda" else nullcontext()
 
 
 class _TF32(AbstractContextManager[None]):

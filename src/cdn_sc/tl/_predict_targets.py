@@ -134,8 +134,9 @@ def predict_targets(
     precision
         Of the model's large matrix products: `float32`, or, where the device has units for it faster,
         `tf32` (on CUDA; elsewhere the same as `float32`) or `bfloat16` (on CUDA, and on CPUs with AVX512-BF16
-        or AMX; slower on others). Sums, softmax, normalisation and all else stay in float32. Scores move a
-        little, and with them close ranks.
+        or AMX; slower on others). Sums, softmax and normalisation stay in float32, and so do attention
+        logits of the published architecture (on CUDA with TF32 factors). Scores move a little, and with them
+        close ranks.
     n_jobs
         How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
         `cdn_sc.settings`.
