@@ -58,6 +58,15 @@ def reference_subsets(values: np.ndarray, n_subsets: int, rng: np.random.Generat
     return subsets
 
 
+def membership_of(met: np.ndarray) -> np.ndarray:
+    """Bits that say in which earlier subsets each gene was, if each of those held one pair."""
+    pairs = [(i, j) for i in range(len(met)) for j in range(i) for _ in range(met[i, j])]
+    membership = np.zeros((len(met), 1 + len(pairs) // 63), np.int64)
+    for subset, pair in enumerate(pairs):
+        membership[list(pair), subset // 63] |= 1 << (subset % 63)
+    return membership
+
+
 # Draws --------------------------------------------------------------------------------------------------
 
 
@@ -75,8 +84,9 @@ def test_law_of_one_subset(by_correlation):
     rng, n_draws = np.random.default_rng(2), 40_000
     cells, scratch, genes = np.arange(100), np.empty((6, 100), np.float32), np.zeros(3, np.int64)
     counts: Counter = Counter()
+    membership = membership_of(met)
     for _ in range(n_draws):
-        module._draw_genes(by_gene, cells, by_correlation, met.copy(), rng, scratch, -1, genes)
+        module._draw_genes(by_gene, cells, by_correlation, membership, rng, scratch, -1, genes)
         counts[tuple(genes.tolist())] += 1
     observed = np.array([counts[genes] for genes in orders])
     assert chisquare(observed, n_draws * expected).pvalue > 0.001
@@ -97,7 +107,7 @@ def test_law_when_enumerated(by_correlation, chosen):
     drawn = np.zeros(6, bool)
     drawn[chosen] = True
     scratch, state = np.empty((6, 100), np.float32), np.zeros(6, np.int8)
-    arguments = (drawn, by_gene, np.arange(100), by_correlation, met, rng, scratch, state)
+    arguments = (drawn, by_gene, np.arange(100), by_correlation, membership_of(met), rng, scratch, state)
     draws = [module._draw_enumerated(np.array(chosen, np.int64), *arguments) for _ in range(n_draws)]
     observed = np.bincount(draws, minlength=6)
     assert not observed[chosen].any()
@@ -153,14 +163,31 @@ def test_statistics_belong_to_the_cells_drawn():
     np.testing.assert_array_equal(sample.mean_variance, mean_variance)
 
 
-def test_every_cell_is_as_likely():
-    values = correlated(600, 5)
+@pytest.mark.parametrize("n_cells", [600, 1500])
+def test_every_cell_is_as_likely(n_cells):
+    values = correlated(n_cells, 5)
     rng = np.random.default_rng(8)
-    counts = np.zeros(600)
+    counts, together = np.zeros(n_cells), 0
     for _ in range(40):
-        np.add.at(counts, sample_arm(values, 10, rng).cells.ravel(), 1)
-    # 400 draws of 500 of 600 cells: each count has mean 333.3 and variance 55.6.
-    assert abs(((counts - 400 * 5 / 6) ** 2).mean() / (400 * 5 / 36) - 1) < 0.3
+        for cells in sample_arm(values, 10, rng).cells:
+            assert (np.diff(cells) > 0).all()
+            counts[cells] += 1
+            together += np.isin([0, 1], cells).all()
+    share = 500 / n_cells
+    # 400 draws: binomial counts of each cell, and of a pair of cells hardly less than the square
+    assert abs(((counts - 400 * share) ** 2).mean() / (400 * share * (1 - share)) - 1) < 0.3
+    assert abs(together - 400 * share**2) < 4 * np.sqrt(400 * share**2 * (1 - share**2))
+
+
+def test_meetings_are_counted():
+    values = correlated(30, 8)
+    genes = sample_arm(values, 200, np.random.default_rng(0)).genes
+    met = np.array([[sum({i, j} <= set(subset) for subset in genes) for j in range(8)] for i in range(8)])
+    membership = np.zeros((8, 4), np.int64)
+    for t, subset in enumerate(genes):
+        membership[subset, t // 63] |= 1 << (t % 63)
+    counted = [[module._meetings(membership[i], membership[j]) for j in range(8)] for i in range(8)]
+    np.testing.assert_array_equal(counted, met)
 
 
 def test_same_state_same_sample():

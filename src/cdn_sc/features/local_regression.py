@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdn_sc._compile import compiled
+from cdn_sc._compile import compiled, compiled_sums
 
 N_REGRESSORS = 8
 RIDGE = 0.02
@@ -30,17 +30,22 @@ def _fill_design(by_gene: np.ndarray, neighbours: np.ndarray, design: np.ndarray
             design[1 + k + j, cell] = z * z - np.float32(1.0)
 
 
+# Arrays are filled value by value in what follows: numba needs seconds to compile an assignment of arrays.
 @compiled
 def _normal_equations(by_gene: np.ndarray, regressors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_genes, n_cells = by_gene.shape
     width = 1 + 2 * regressors.shape[1]
-    gram = np.zeros((n_genes, width, width))
-    moment = np.zeros((n_genes, width))
+    gram = np.empty((n_genes, width, width))
+    moment = np.empty((n_genes, width))
     design = np.ones((width, n_cells), dtype=np.float32)
     for gene in range(n_genes):
         _fill_design(by_gene, regressors[gene], design)
-        gram[gene] = np.dot(design, design.T)
-        moment[gene] = np.dot(design, by_gene[gene])
+        products = np.dot(design, design.T)
+        moments = np.dot(design, by_gene[gene])
+        for i in range(width):
+            moment[gene, i] = moments[i]
+            for j in range(width):
+                gram[gene, i, j] = products[i, j]
     return gram, moment
 
 
@@ -49,14 +54,27 @@ def _residual_moments(
     by_gene: np.ndarray, regressors: np.ndarray, coefficients: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     n_genes, n_cells = by_gene.shape
-    mean, variance = np.zeros(n_genes), np.zeros(n_genes)
+    mean, variance = np.empty(n_genes), np.empty(n_genes)
     design = np.ones((1 + 2 * regressors.shape[1], n_cells), dtype=np.float32)
     for gene in range(n_genes):
         _fill_design(by_gene, regressors[gene], design)
-        residual = by_gene[gene] - np.dot(coefficients[gene], design)
-        mean[gene] = residual.mean()
-        variance[gene] = residual.var()
+        fitted = np.dot(coefficients[gene], design)
+        mean[gene], variance[gene] = _moments(by_gene[gene], fitted)
     return mean, variance
+
+
+@compiled_sums
+def _moments(values, fitted):  # type: ignore[no-untyped-def]
+    """Mean and population variance of what a fit leaves over."""
+    total = 0.0
+    for cell in range(len(values)):
+        total += values[cell] - fitted[cell]
+    mean = total / len(values)
+    squares = 0.0
+    for cell in range(len(values)):
+        deviation = np.float64(values[cell] - fitted[cell]) - mean
+        squares += deviation * deviation
+    return mean, squares / len(values)
 
 
 @dataclass(frozen=True)

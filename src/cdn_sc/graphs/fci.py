@@ -105,7 +105,9 @@ def _fci_batch(correlations, thresholds, undefined_independent, graphs, succeede
     separating = np.empty((k, k), np.int64)
     adjacent, arrow, tail, reach = np.empty((4, k), np.int64)
     for t in range(n_graphs):
-        covariances[0] = correlations[t]
+        for i in range(k):  # value by value: numba needs seconds to compile an assignment of arrays
+            for j in range(k):
+                covariances[0, i, j] = correlations[t, i, j]
         undefined = _undefined_variables(correlations[t])
         done[0] = -1
         tests = (answers, done, covariances, singular, by_size, first, thresholds[t], undefined)

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
@@ -191,10 +192,25 @@ def _outline(config: Any, state: dict[str, Tensor], path: Path) -> dict[str, Ten
     if depth > len(state):
         raise WeightsError(f"{path.name}: {depth} layers are more than its {len(state)} parameters allow")
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.device("meta"), _WithoutValues():
             return ARCHITECTURES[config.architecture][1](config).state_dict()
     except (RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path.name}: its configuration asks for an impossible network") from error
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out the drawing of initial weights.
+
+    On the meta device that would import torch's compiler, a second's work, to draw nothing.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def file_sha256(path: Path) -> str:
