@@ -22,17 +22,19 @@ from torch.profiler import ProfilerActivity, profile
 
 from cdn_sc import models, settings, tl
 from cdn_sc.graphs import arm
+from cdn_sc.nn.distinct_pairs import DistinctPairs
 from common import machine, write_table
 from speed import simulate
 
 STAGES = {
     "sampling": ("sample_arm",),
     "local graphs": ("estimate", "inputs_from_graphs"),
-    "pair stream": ("graph_layer",),
+    "pair stream": ("update",),
     "matrix stream": ("feat_layer",),
     "comparison": ("axial_N_N_d2",),
 }
-"""Stage -> functions of `cdn_sc.graphs.arm`, or modules of the network by the last part of their names."""
+"""Stage -> functions of `cdn_sc.graphs.arm`, methods of `DistinctPairs`, or modules of the network by the
+last part of their names."""
 
 OPERATIONS = {
     "matrix products": ("mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "_scaled_dot"),
@@ -80,9 +82,10 @@ def stopwatch(network: torch.nn.Module) -> Iterator[Stopwatch]:
     with ExitStack() as stack:
         for stage, names in STAGES.items():
             for name in names:
-                if hasattr(arm, name):
-                    timed = watch.timed(stage, getattr(arm, name))
-                    stack.enter_context(mock.patch.object(arm, name, timed))
+                for place in (arm, DistinctPairs):
+                    if hasattr(place, name):
+                        timed = watch.timed(stage, getattr(place, name))
+                        stack.enter_context(mock.patch.object(place, name, timed))
             for name, module in network.named_modules():
                 if name.rsplit(".", 1)[-1] in names:
                     for hook in watch.watch(stage, module):

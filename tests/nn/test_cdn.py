@@ -42,6 +42,25 @@ def test_equals_its_description(network):
         assert expected.std() > 1e-3  # no agreement of constants
 
 
+@pytest.mark.parametrize("holders", [1, 2])
+def test_rows_that_are_equal_are_held_once(network, holders):
+    """Many genes, few pairs in common: subsets that share a row, unless two of them hold the first pair."""
+    network = network.double()
+    rng = np.random.default_rng(6)
+    arms = []
+    while len(arms) < 2:
+        arm = random_arm(rng, 29, 9)
+        if (arm.tokens[:, 0] != 0).sum() == holders:
+            arms.append(arm)
+    drawn = draw_permutations(rng, network.config.num_vars)
+    for rows in collate_arms(arms, [drawn[:3]] * 2).rows:
+        n_rows, n_lone = len(rows.row_subsets), len(rows.lone_columns)
+        assert (n_rows < 8 and n_lone == 20 * (10 - n_rows)) if holders == 1 else (n_rows, n_lone) == (9, 0)
+        assert rows.counts.sum() == 9
+    expected = reference_logits(network.state_dict(), network.config, *arms, drawn)
+    torch.testing.assert_close(score(network, [arms], [drawn])[0], expected, rtol=0, atol=1e-10)
+
+
 def test_gene_silent_in_both_arms(network):
     """First and last genes silent: statistics that do not differ are masked in the difference form."""
     network = network.double()

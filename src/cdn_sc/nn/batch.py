@@ -10,12 +10,14 @@ entries only: of each subset its tokens and the columns they stand in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from cdn_sc.nn.distinct_rows import DistinctRows
 
 PERMUTATIONS_PER_ARM = 3
 
@@ -63,6 +65,8 @@ class ArmBatch:
         members, of rows and of columns.
     n_genes, n_subsets, n_pairs
         Sizes of each sample, (B,).
+    rows
+        Which rows of each sample's pair stream differ.
     padded
         Whether the samples differ in N.
     """
@@ -77,13 +81,13 @@ class ArmBatch:
     n_genes: Tensor
     n_subsets: Tensor
     n_pairs: Tensor
+    rows: tuple[DistinctRows, ...]
     padded: bool
 
     def to(self, device: torch.device | str) -> Self:
         """Copy to a device; to CUDA without waiting for it."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {key: to_device(value, device) for key, value in values.items() if isinstance(value, Tensor)}
-        return type(self)(**(values | moved))
+        rows = tuple(replace(sample, **_moved(sample, device)) for sample in self.rows)
+        return replace(self, rows=rows, **_moved(self, device))
 
     @property
     def genes(self) -> Tensor | None:
@@ -128,6 +132,12 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
         # torch keeps pinned memory from further use until the copy has been made
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def _moved(holder: Any, device: torch.device | str) -> dict[str, Any]:
+    """Tensors of a dataclass, copied to a device."""
+    values = {field.name: getattr(holder, field.name) for field in fields(holder)}
+    return {name: to_device(value, device) for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def gene_mask(n_genes: Tensor, length: int) -> Tensor:
@@ -245,6 +255,7 @@ def collate_arms(arms: Sequence[ArmLike], permutations: Sequence[np.ndarray] | n
         n_genes=torch.tensor(sizes),
         n_subsets=torch.tensor([len(tokens) for tokens, _ in filled]),
         n_pairs=torch.tensor([len(arm.pairs) for arm in arms]),
+        rows=tuple(DistinctRows.of(*kept, len(arm.pairs)) for kept, arm in zip(filled, arms, strict=True)),
         padded=len(set(sizes)) > 1,
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from cdn_sc.nn.axial import AxialLayer
 from cdn_sc.nn.batch import ArmBatch
 from cdn_sc.nn.config import SEAConfig
+from cdn_sc.nn.distinct_pairs import DistinctPairs
 from cdn_sc.nn.pair_stream import PairIndex, PairLayer
 
 N_TOKENS = 8
@@ -98,13 +102,31 @@ class EncoderBlock(nn.Module):
         stream = self.graph_layer(stream, index)
         n_samples, _, n_pairs = index.shape
         mean = torch.bmm(index.subset_weights, stream.flatten(2)).view(n_samples, n_pairs, -1)
+        matrix, found = self._update_matrix(matrix, mean, cells, arm)
+        return stream + found[:, None], matrix
+
+    def update(
+        self, streams: Sequence[DistinctPairs], matrix: Tensor, cells: Tensor, arm: ArmBatch
+    ) -> Tensor:
+        """Update the pair streams of the samples in place; returns the matrix stream. Not for training."""
+        mean = matrix.new_zeros(*cells.shape, matrix.shape[-1])
+        for sample, stream in enumerate(streams):
+            stream.update(self.graph_layer)
+            mean[sample, : stream.index.n_pairs] = stream.mean()
+        matrix, found = self._update_matrix(matrix, mean, cells, arm)
+        for sample, stream in enumerate(streams):
+            stream.add(found[sample, : stream.index.n_pairs])
+        return matrix
+
+    def _update_matrix(
+        self, matrix: Tensor, mean: Tensor, cells: Tensor, arm: ArmBatch
+    ) -> tuple[Tensor, Tensor]:
+        """The matrix stream, and its values at the pairs (B, K, d)."""
         matrix = self._merge(matrix, mean, cells, arm)
         genes = arm.genes
         queries = None if genes is None else genes[:, :, None] & genes[:, None, :]
         matrix = self.feat_layer(matrix, queries, genes, genes)
-        found = matrix.flatten(0, 2).index_select(0, cells.flatten()).view_as(mean)
-        stream = stream + found[:, None] if torch.is_grad_enabled() else stream.add_(found[:, None])
-        return stream, matrix
+        return matrix, matrix.flatten(0, 2).index_select(0, cells.flatten()).view_as(mean)
 
     def _merge(self, matrix: Tensor, mean: Tensor, cells: Tensor, arm: ArmBatch) -> Tensor:
         """linear([h, U]): U is the scalar `pad` everywhere but at the pairs, so it is never built."""
@@ -167,8 +189,13 @@ class Encoder(nn.Module):
         """
         self._check(arm)
         index = PairIndex.of(arm, self.embed_feats.weight.dtype)
-        stream, matrix = self._embed_pairs(arm, index), self._embed_matrix(arm)
-        cells = _pair_cells(arm)
+        entries, matrix, cells = self._embed_pairs(arm, index), self._embed_matrix(arm), _pair_cells(arm)
+        if not self.training and not torch.is_grad_enabled():
+            streams = [DistinctPairs(*sample) for sample in zip(arm.rows, entries, strict=True)]
+            for layer in cast("list[EncoderBlock]", self.layers):
+                matrix = layer.update(streams, matrix, cells, arm)
+            return self.feat_layer_norm_after(matrix)
+        stream = index.spread(entries)
         for block in self.layers:
             if self.recompute and torch.is_grad_enabled():
                 stream, matrix = checkpoint(block, stream, matrix, index, cells, arm, use_reentrant=False)
@@ -189,8 +216,7 @@ class Encoder(nn.Module):
             raise ValueError(f"this network takes at most {most} subsets with the same pair, got {found}")
 
     def _embed_pairs(self, arm: ArmBatch, index: PairIndex) -> Tensor:
-        """Pair stream (B, T, K, d): normalised embeddings at the filled entries, 0 elsewhere."""
-        n_samples = len(arm.pairs)
+        """Normalised embeddings at the filled entries of the pair stream, (B, T, P, d), 0 at padding."""
         real = torch.arange(arm.pairs.shape[1], device=arm.pairs.device) < arm.n_pairs[:, None]
         members = arm.pairs.masked_fill(~real[..., None], 0)
         identities = _look_up(arm.permutations[:, 0], members.flatten(1)).view_as(members)
@@ -200,11 +226,7 @@ class Encoder(nn.Module):
         entries = self.embed_tokens(arm.tokens) + of_time[:, :, None]
         entries = entries + of_pair.index_select(0, index.columns.flatten()).view_as(entries)
         entries = self._drop(self.emb_layer_norm_before(entries))
-        entries = entries.masked_fill(~index.filled[..., None], 0.0)
-        stream = entries.new_zeros(n_samples * index.shape[1] * index.shape[2], entries.shape[-1])
-        # Padding is added as zeros to an entry that may be filled, hence add rather than copy.
-        stream = stream.index_add_(0, index.entries.flatten(), entries.flatten(0, 2))
-        return stream.view(*index.shape, -1)
+        return entries.masked_fill(~index.filled[..., None], 0.0)
 
     def _embed_matrix(self, arm: ArmBatch) -> Tensor:
         """Matrix stream (B, N, N, d)."""

@@ -14,6 +14,7 @@ the result is the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -94,6 +95,12 @@ class PairIndex:
             shape=(n_samples, n_subsets, n_pairs),
         )
 
+    def spread(self, entries: Tensor) -> Tensor:
+        """Make the stream (B, T, K, d) of its filled entries (B, T, P, d), which are 0 at padding."""
+        stream = entries.new_zeros(math.prod(self.shape), entries.shape[-1])
+        # padding is added as zeros to an entry that may be filled, hence add rather than copy
+        return stream.index_add_(0, self.entries.flatten(), entries.flatten(0, 2)).view(*self.shape, -1)
+
 
 class SparseAttention(nn.Module):
     """Tied attention of the pair stream, computed where queries and keys are.
@@ -139,14 +146,14 @@ class SparseAttention(nn.Module):
         n_samples, n_subsets, n_pairs = index.shape
         head_dim = self.q_proj.out_features // self.heads
         scale = (head_dim * index.n_subsets).rsqrt()
-        q = self._split(self.q_proj(queries)) * scale.view(-1, 1, 1, 1, 1)
+        q = self.split(self.q_proj(queries)) * scale.view(-1, 1, 1, 1, 1)
         q = q.masked_fill(~index.filled[..., None, None], 0.0)
-        k = self._split(self.k_proj(keys))
+        k = self.split(self.k_proj(keys))
         parts = torch.matmul(q.transpose(2, 3), k.permute(0, 1, 3, 4, 2)).transpose(2, 3)
         logits = parts.new_zeros(n_samples * n_pairs, *parts.shape[3:])
         logits = logits.index_add(0, index.columns.flatten(), parts.flatten(0, 2))
         weights = self._weights(logits.view(n_samples, n_pairs, self.heads, -1), index.column_keys_real)
-        values = self._projected_values(keys)  # (B, heads, T, J, d)
+        values = self.projected_values(keys)  # (B, heads, T, J, d)
         values = values.transpose(2, 3).reshape(n_samples, weights.shape[2] * weights.shape[3], -1)
         mixed = torch.bmm(weights.flatten(2), values)
         return self._with_bias(mixed.view(n_samples, n_pairs, n_subsets, -1).transpose(1, 2))
@@ -170,9 +177,9 @@ class SparseAttention(nn.Module):
         n_samples, n_subsets, n_pairs = index.shape
         q = self.q_proj(queries).masked_fill(~index.filled[..., None], 0.0)
         k = _take(self.k_proj(keys).flatten(0, 2), index.key_entries)  # (B, S, T, P, d)
-        logits = self._split((q[:, None] * k).sum(dim=3)).sum(dim=-1)  # (B, S, T, heads)
+        logits = self.split((q[:, None] * k).sum(dim=3)).sum(dim=-1)  # (B, S, T, heads)
         weights = self._weights(logits.permute(0, 2, 3, 1), index.row_keys_real)
-        values = self._projected_values(keys)  # (B, heads, S, K, d)
+        values = self.projected_values(keys)  # (B, heads, S, K, d)
         mixed = torch.bmm(weights.flatten(2), values.reshape(n_samples, weights[0, 0].numel(), -1))
         return self._with_bias(mixed.view(n_samples, n_subsets, n_pairs, -1))
 
@@ -180,9 +187,9 @@ class SparseAttention(nn.Module):
         logits = logits.masked_fill(~real[:, None, None, :], torch.finfo(logits.dtype).min)
         return F.dropout(logits.softmax(dim=-1), self.dropout, self.training)
 
-    def _projected_values(self, keys: Tensor) -> Tensor:
+    def projected_values(self, keys: Tensor) -> Tensor:
         """Each head's values through its part of the output projection, (B, heads, *, *, d)."""
-        v = self._split(self.v_proj(keys)).permute(0, 3, 1, 2, 4)
+        v = self.split(self.v_proj(keys)).permute(0, 3, 1, 2, 4)
         channels = self.out_proj.in_features
         per_head = self.out_proj.weight.T.view(self.heads, channels // self.heads, channels)
         values = torch.matmul(v.flatten(2, 3), per_head).view(*v.shape[:4], channels)
@@ -192,7 +199,8 @@ class SparseAttention(nn.Module):
     def _with_bias(self, mixed: Tensor) -> Tensor:
         return mixed + self.out_proj.bias if self.training else mixed
 
-    def _split(self, grid: Tensor) -> Tensor:
+    def split(self, grid: Tensor) -> Tensor:
+        """(*, d) -> (*, heads, head_dim)."""
         return grid.unflatten(-1, (self.heads, -1))
 
 
@@ -219,7 +227,7 @@ class PairLayer(nn.Module):
         self.ffn = Normalised(FeedForward(channels, hidden, dropout), channels)
 
     def forward(self, stream: Tensor, index: PairIndex) -> Tensor:
-        """Update a stream (B, T, K, d); without gradients it is overwritten."""
+        """Update a stream (B, T, K, d)."""
         norm, layer = self.row_attn.layer_norm, self.row_attn.layer
         flat = stream.flatten(0, 2)
         queries, keys = norm(_take(flat, index.entries)), norm(_take(flat, index.column_keys))
@@ -233,9 +241,7 @@ class PairLayer(nn.Module):
         return self._add(stream, self.ffn.layer(self.ffn.layer_norm(stream)))
 
     def _add(self, stream: Tensor, update: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled():
-            return stream + F.dropout(update, self.dropout, self.training)
-        return stream.add_(update)
+        return stream + F.dropout(update, self.dropout, self.training)
 
 
 def _take(flat: Tensor, positions: Tensor) -> Tensor:
