@@ -24,6 +24,7 @@ from cdn_sc._comparisons import (
     prepare_genes,
 )
 from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm
+from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
 from cdn_sc.inputs import control_summary
 
@@ -107,6 +108,7 @@ class Predictor:
             )
         if architecture == "gene_transformer":
             _check_inputs(network.config)
+        keep_freed_memory()
         self.network: Any = network.to(device).eval()
         if precision == "bfloat16":
             from cdn_sc.nn.precision import in_bfloat16

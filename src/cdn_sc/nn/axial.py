@@ -105,9 +105,17 @@ class TiedAttention(nn.Module):
         -------
         (B, R, C, d).
         """
+        return self.out_proj(self._mix(grid, axis, weights))
+
+    def add_attended(self, lines: Tensor, grid: Tensor, axis: Axis, weights: Tensor) -> None:
+        """Add `attend` of a grid to other lines of its shape, in place. Not for training."""
+        _add_linear(lines, self._mix(grid, axis, weights), self.out_proj)
+
+    def _mix(self, grid: Tensor, axis: Axis, weights: Tensor) -> Tensor:
+        """Weighted values of every line, not yet projected back."""
         dtype = self.v_proj.weight.dtype  # lower than that of the grid where `in_bfloat16` cast the weights
         mixed = torch.bmm(weights.to(dtype), self._fold(self.v_proj(grid.to(dtype)), axis))
-        return self.out_proj(self._unfold(mixed, axis, grid.shape))
+        return self._unfold(mixed, axis, grid.shape)
 
     def forward(self, grid: Tensor, axis: Axis, queries: Tensor | None, keys: Tensor | None) -> Tensor:
         """Attend along one axis of a normalised grid (B, R, C, d)."""
@@ -141,8 +149,14 @@ class FeedForward(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Map (..., d) to (..., d)."""
-        grid = grid.to(self.fc1.weight.dtype)
-        return self.fc2(F.dropout(F.gelu(self.fc1(grid)), self.dropout, self.training))
+        return self.fc2(F.dropout(self._hidden(grid), self.dropout, self.training))
+
+    def add_to(self, lines: Tensor, grid: Tensor) -> None:
+        """Add what becomes of a grid to other lines of its shape, in place. Not for training."""
+        _add_linear(lines, self._hidden(grid), self.fc2)
+
+    def _hidden(self, grid: Tensor) -> Tensor:
+        return F.gelu(self.fc1(grid.to(self.fc1.weight.dtype)))
 
 
 LayerT = TypeVar("LayerT", bound=nn.Module)
@@ -216,7 +230,8 @@ class AxialLayer(nn.Module):
         for block, axis, keys in self._attentions(column_keys, row_keys):
             _attend_in_place(block, grid, axis, queries, keys)
         for part in _chunks(grid, dim=1):
-            grid[:, part] += self.ffn.layer(self.ffn.layer_norm(grid[:, part]))
+            lines = grid[:, part]
+            self.ffn.layer.add_to(lines, self.ffn.layer_norm(lines))
         return grid
 
     def _attentions(
@@ -243,16 +258,29 @@ def _attend_in_place(
     dim = 1 if axis == "row" else 2
     parts = list(_chunks(grid, dim))
     total: Tensor | None = None
+    normalised = grid
     for part in parts:
         asked = None if queries is None else _cut(queries, dim, part)
-        logits = block.layer.logits(block.layer_norm(_cut(grid, dim, part)), axis, asked)
+        normalised = block.layer_norm(_cut(grid, dim, part))
+        logits = block.layer.logits(normalised, axis, asked)
         total = logits if total is None else total.add_(logits)
     if total is None:
         return
     weights = block.layer.weights(total, keys)
     for part in parts:
         lines = _cut(grid, dim, part)
-        lines += block.layer.attend(block.layer_norm(lines), axis, weights)
+        if len(parts) > 1:
+            normalised = block.layer_norm(lines)
+        block.layer.add_attended(lines, normalised, axis, weights)
+
+
+def _add_linear(lines: Tensor, values: Tensor, linear: nn.Linear) -> None:
+    """Add a linear layer's output to other lines, in place; where they lie together, as it is computed."""
+    if lines.is_contiguous() and lines.dtype == values.dtype:
+        lines.view(-1, lines.shape[-1]).addmm_(values.flatten(0, -2), linear.weight.T)
+        lines += linear.bias
+    else:
+        lines += linear(values)
 
 
 def _cut(grid: Tensor, dim: int, part: slice) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
+from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
@@ -107,6 +108,7 @@ def train(
         raise ValueError("pairs that are handed over are not sent to other processes: take workers = 0")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     state = _TrainingState(config, folder, device, workers, given, start)
     started = time.monotonic()
     steps = tqdm(
