@@ -9,11 +9,14 @@ take at the rate measured in the same run.
 
 Panels of more genes than --whole-screen (default 300) would take very long. There the straightforward path is
 timed --large-plain-repeats times (default 1), and the screen of 20 is not run but computed from calls for one
-and for three groups. Whole screens of more than 100 genes are run once, which is a mean over 20 groups.
+and for three groups (in bfloat16 for one, once, and two). Whole screens of more than 100 genes are run once,
+which is a mean over 20 groups. Freed memory is kept throughout, as the package has it: the straightforward
+path gains from that too.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,13 +26,16 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import kendalltau
 
 import straightforward
-from cdn_sc import models, settings, tl
+from cdn_sc import get, models, settings, tl
+from cdn_sc._memory import keep_freed_memory
 from common import machine, markdown, peak_memory, reset_peak_memory
 
 N_CONTROL, N_PERTURBED, N_GROUPS = 2000, 200, 20
 FEW = 3
+WAYS = ("one group", "in a screen", "own network")
 
 
 def simulate(n_genes: int, n_groups: int) -> ad.AnnData:
@@ -82,59 +88,102 @@ def operations(n: int, config: Any, *, control_too: bool) -> float:
     return (2 if control_too else 1) * arm + layer(n, n + 1, width, config.comparison_ffn)
 
 
-def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: bool) -> dict[str, object]:
-    """One row of the table; `whole`: a panel small enough for warm-up and for all groups."""
-    network = models.load(model)
-    adata = simulate(n_genes, N_GROUPS)
+def rankings(adata: ad.AnnData) -> list[pd.Series]:
+    """Score of each gene, group by group, of the result that was written last."""
+    table = get.predicted_targets_df(adata)
+    return [group.set_index("gene")["score"] for _, group in table.groupby("group", observed=True)]
+
+
+def agreement(expected: list[pd.Series], found: list[pd.Series]) -> tuple[float, float]:
+    """Kendall's tau, and the share of the first ten genes that are the same: means over groups."""
+    taus, shares = [], []
+    for one, other in zip(expected, found, strict=False):  # large panels: fewer groups in bfloat16
+        taus.append(kendalltau(one, other.reindex(one.index)).statistic)
+        first = set(one.nlargest(10).index)
+        shares.append(len(first & set(other.nlargest(10).index)) / len(first))
+    return float(np.mean(taus)), float(np.mean(shares))
+
+
+@dataclass
+class Timed:
+    """Seconds, peak memory and rankings of the three ways of predicting, by their names."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    gigabytes: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, list[pd.Series]] = field(default_factory=dict)
+
+
+def time_ours(adata: ad.AnnData, network: Any, precision: str, repeats: int, few: int, whole: bool) -> Timed:
+    """Time the package; `whole`: a panel small enough for warm-up and for all groups."""
     groups = [f"group_{i}" for i in range(N_GROUPS)]
-    values, labels = np.asarray(adata.X), adata.obs["perturbation"].to_numpy()
+    found = Timed()
 
     def ours(which: Any, used: Any, genes: str) -> Callable[[], object]:
         return lambda: tl.predict_targets(
             adata, "perturbation", "control", groups=which, model=used, genes=genes, device="cpu",
-            progress=False,
+            progress=False, precision=precision,
         )  # fmt: skip
 
-    def plain() -> object:
-        control, perturbed = values[labels == "control"], values[labels == groups[0]]
-        return straightforward.predict(network, control, perturbed, np.random.default_rng(0))
+    def note(name: str, call: Callable[[], object], times: int) -> None:
+        found.seconds[name], found.gigabytes[name] = seconds(call, times)
+        found.scores[name] = rankings(adata)
 
     if whole:
         ours(groups[:1], network, "per_group")()
     ours(groups[:1], "default", "per_group")()
-    plain_seconds, plain_memory = seconds(plain, plain_repeats)
-    one, memory = seconds(ours(groups[:1], network, "per_group"), repeats)
-    own, own_memory = seconds(ours(groups[:1], "default", "per_group"), repeats)
+    note("one group", ours(groups[:1], network, "per_group"), repeats)
+    note("own network", ours(groups[:1], "default", "per_group"), max(repeats, 3))
+    times = repeats if whole and adata.n_vars <= 100 else 1
+    note("in a screen", ours("all" if whole else groups[:few], network, "shared"), times)
     if whole:
-        times = repeats if n_genes <= 100 else 1
-        screen = seconds(ours("all", network, "shared"), times)[0] / N_GROUPS
+        found.seconds["in a screen"] /= N_GROUPS
     else:
-        few = seconds(ours(groups[:FEW], network, "shared"), 1)[0]
-        each = (few - one) / (FEW - 1)
-        screen = (one + (N_GROUPS - 1) * each) / N_GROUPS
+        one = found.seconds["one group"]
+        each = (found.seconds["in a screen"] - one) / (few - 1)
+        found.seconds["in a screen"] = (one + (N_GROUPS - 1) * each) / N_GROUPS
+    return found
+
+
+def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: bool) -> dict[str, object]:
+    """One row of the table."""
+    network = models.load(model)
+    adata = simulate(n_genes, N_GROUPS)
+    values, labels = np.asarray(adata.X), adata.obs["perturbation"].to_numpy()
+
+    def plain() -> object:
+        control, perturbed = values[labels == "control"], values[labels == "group_0"]
+        return straightforward.predict(network, control, perturbed, np.random.default_rng(0))
+
+    plain_seconds, plain_memory = seconds(plain, plain_repeats)
+    ours = time_ours(adata, network, "float32", repeats, FEW, whole)
+    lower = time_ours(adata, network, "bfloat16", repeats if whole else 1, FEW if whole else 2, whole)
     rate = product_rate()
     floor = operations(n_genes, network.config, control_too=True) / rate
     # the control arm's encoding is shared by all groups
     floor_in_screen = operations(n_genes, network.config, control_too=False) / rate
-    return {
-        "genes": n_genes,
-        "straightforward s": plain_seconds,
-        "one group s": one,
-        "in a screen s": screen,
-        "own network s": own,
-        "ratio, one group": plain_seconds / one,
-        "ratio, in a screen": plain_seconds / screen,
-        "ratio, own network": plain_seconds / own,
+    row: dict[str, object] = {"genes": n_genes, "straightforward s": plain_seconds}
+    row |= {f"{name} s": ours.seconds[name] for name in WAYS}
+    row |= {f"ratio, {name}": plain_seconds / ours.seconds[name] for name in WAYS}
+    row |= {
         "floor s": floor,
         "floor in a screen s": floor_in_screen,
-        "floor / one group": floor / one,
-        "floor / in a screen": floor_in_screen / screen,
+        "floor / one group": floor / ours.seconds["one group"],
+        "floor / in a screen": floor_in_screen / ours.seconds["in a screen"],
         "GFLOP/s of a product": rate / 1e9,
         "straightforward repeats": plain_repeats,
         "straightforward GB": plain_memory,
-        "one group GB": memory,
-        "own network GB": own_memory,
+        "one group GB": ours.gigabytes["one group"],
+        "own network GB": ours.gigabytes["own network"],
     }
+    for name in WAYS:
+        tau, first = agreement(ours.scores[name], lower.scores[name])
+        row |= {
+            f"bfloat16, {name} s": lower.seconds[name],
+            f"bfloat16, ratio, {name}": plain_seconds / lower.seconds[name],
+            f"bfloat16, tau, {name}": tau,
+            f"bfloat16, top 10, {name}": first,
+        }
+    return row | {"bfloat16, one group GB": lower.gigabytes["one group"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -151,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder for speed.csv and speed.md")
     options = parser.parse_args(arguments)
     settings.verbosity = "warning"
+    keep_freed_memory()
     rows = []
     for n in options.genes:
         whole = n <= options.whole_screen

@@ -211,6 +211,16 @@ def test_speed(script, tmp_path, capsys, monkeypatch):
     assert row["floor in a screen s"] < row["floor s"]
     assert row["ratio, one group"] == pytest.approx(row["straightforward s"] / row["one group s"], rel=1e-3)
     assert all(value > 0 for name, value in row.items() if name.endswith(" s"))
+    for way in ("one group", "in a screen", "own network"):
+        assert 0.5 < row[f"bfloat16, tau, {way}"] <= 1
+        assert row[f"bfloat16, top 10, {way}"] == 1  # of 8 genes
+
+
+def test_agreement_of_rankings(script):
+    agreement = script("speed").agreement
+    scores = pd.Series(np.arange(12.0), index=list("abcdefghijkl"))
+    assert agreement([scores], [scores[::-1] ** 2]) == pytest.approx((1, 1))
+    assert agreement([scores, scores], [scores, -scores]) == pytest.approx((0, (1 + 0.8) / 2), abs=1e-9)
 
 
 def test_straightforward_arm_says_the_same_as_the_package(script):
