@@ -3,9 +3,9 @@
     python benchmarks/profile_prediction.py --genes 100 300 1000 --output docs/results
 
 One group against 2,000 control cells by `predict_targets`. Stages are timed from outside: the functions of
-`cdn_sc.graphs`, and the modules of the network by hooks; what they do not name (reading cells, candidate
-genes, tests, embeddings, the result) is `rest`. Operations are those of torch's profiler, by the time spent
-in themselves.
+`cdn_sc.graphs`, the update of the pair stream, and the modules of the network by hooks; what they do not name
+(reading cells, candidate genes, tests, embeddings, exchange between the streams, the result) is `rest`.
+Operations are those of torch's profiler, by the time spent in themselves.
 """
 
 import argparse

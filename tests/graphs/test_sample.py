@@ -268,3 +268,29 @@ def test_statistics_of_a_constant_gene():
 def test_bad_arguments(values, n_subsets, message):
     with pytest.raises(ValueError, match=message):
         sample_arm(values, n_subsets, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("n_genes", [6, 300])
+@pytest.mark.parametrize("extreme", [1e-41, 1e18])
+def test_values_at_the_ends_of_single_precision(n_genes, extreme):
+    values = correlated(400, n_genes)
+    values[:, 2] = 0
+    values[7, 2], values[8, 2] = extreme, -extreme
+    correlation, mean_variance = global_statistics(values)
+    expected = np.corrcoef(values[:, :6].astype(float).T)
+    np.testing.assert_allclose(correlation[:6, :6], expected, atol=1e-6)
+    assert np.isfinite(mean_variance).all()
+    sample = sample_arm(values, 40, np.random.default_rng(0), focus=2)
+    drawn = sample.correlations[20:, 0, 1:]
+    assert np.isfinite(drawn).all()
+    assert (np.abs(drawn) > 0).all()
+
+
+def test_standardised_whatever_the_size():
+    values = np.array([3e38, -3e38, 0, 1e38, 0, 0], np.float32)
+    expected = values.astype(float) - values.astype(float).mean()
+    for precision in (np.float32, np.float64):
+        result = np.empty(6, precision)
+        mean, squares = module._standardise(values, np.arange(6), result)
+        np.testing.assert_allclose(result, expected / np.linalg.norm(expected), atol=1e-6)
+        np.testing.assert_allclose([mean, squares], [values.astype(float).mean(), (expected**2).sum()])

@@ -266,3 +266,14 @@ def test_number_of_parameters(form, parameters):
     with torch.random.fork_rng(devices=[]):
         network = CDN(CDNConfig(form=form))
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_autocast_without_gradients(network):
+    pairs, permutations = samples_and_permutations(network, sizes=((11, 9, 4), (29, 9, 9)))
+    expected = score(network, pairs, permutations)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = score(network, pairs, permutations)
+        with torch.enable_grad():
+            with_gradients = network(collate(pairs, permutations=permutations)).detach()
+    difference = (found.float() - expected).abs().max()
+    assert 0 < difference < 2 * (with_gradients.float() - expected).abs().max() + 0.1

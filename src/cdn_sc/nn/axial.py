@@ -276,7 +276,7 @@ def _attend_in_place(
 
 def _add_linear(lines: Tensor, values: Tensor, linear: nn.Linear) -> None:
     """Add a linear layer's output to other lines, in place; where they lie together, as it is computed."""
-    if lines.is_contiguous() and lines.dtype == values.dtype:
+    if lines.is_contiguous() and lines.dtype == values.dtype == linear.weight.dtype:
         lines.view(-1, lines.shape[-1]).addmm_(values.flatten(0, -2), linear.weight.T)
         lines += linear.bias
     else:

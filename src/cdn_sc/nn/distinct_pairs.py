@@ -49,7 +49,7 @@ class DistinctPairs:
         """Mean over the subsets, (K, d)."""
         index, channels = self.index, self._flat.shape[-1]
         weights = index.counts.to(self._flat.dtype) / max(1, len(index.subset_rows))
-        mean = torch.mv(self._rows.flatten(1).T, weights).view(index.n_pairs, channels)
+        mean = torch.mv(self._rows.flatten(1).T, weights).view(index.n_pairs, channels).to(self._flat.dtype)
         if len(self._lone):
             change = self._lone - self._rows[0].index_select(0, index.lone_columns)
             mean.index_add_(0, index.lone_columns, change / len(index.subset_rows))
@@ -75,7 +75,9 @@ class DistinctPairs:
         if shared:
             self._add_to_shared(weights @ values[0])
         others = self._rows[shared:]
-        others.baddbmm_(weights.expand(len(others), -1, -1), values[shared:])
+        # in place nothing is cast by itself, as under autocast the weights and values are
+        weights, values = weights.to(others.dtype), values[shared:].to(others.dtype)
+        others.baddbmm_(weights.expand(len(others), -1, -1), values)
 
     def _attend_across_subsets(self, block: Normalised[SparseAttention]) -> None:
         index, attention = self.index, block.layer
@@ -88,7 +90,8 @@ class DistinctPairs:
         k = attention.k_proj(keys)[:, index.columns]  # (S, T, P, d)
         logits = attention.split((q * k).sum(dim=2)).sum(dim=-1)  # (S, T, heads)
         weights = logits.softmax(dim=0).permute(1, 2, 0).index_select(0, index.row_subsets)
-        self._rows.flatten(1).addmm_(weights.flatten(1), values.flatten(0, 1).flatten(1))
+        rows = self._rows.flatten(1)
+        rows.addmm_(weights.flatten(1).to(rows.dtype), values.flatten(0, 1).flatten(1).to(rows.dtype))
 
     def _feed_forward(self, block: Normalised[FeedForward]) -> None:
         for part in self._flat.split(_ENTRIES_TOGETHER):

@@ -3,9 +3,10 @@
 A subset's row of the stream (T x K) differs from another's by three things only: by its own filled entries;
 by the keys that it offers to row attention, which are its entries at the pairs of the first subset; and by
 its weights in column attention, which are all 1 where a single subset holds the first pair. So where a single
-one does, all subsets that share no pair with the first one have one row in common, but for some 20 filled
-entries each. With 100 genes or more that is most of them: what is left is a tenth of the stream, and the
-result is the same. Dropout would tell those rows apart, so training takes the whole stream.
+one does, all other subsets that share no pair with the first one have one row in common, but for some 20
+filled entries each. (The one that holds the first pair has a row of its own: all of it is read as the keys of
+column attention.) With 100 genes or more that leaves a tenth of the stream, and the result is the same.
+Dropout would tell those rows apart, so training takes the whole stream.
 """
 
 from __future__ import annotations
