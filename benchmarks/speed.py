@@ -4,14 +4,17 @@
 
 Side by side in one run, on the same simulated cells (2,000 control, 200 a group), float32, all cores. Of each
 time the median over repeats. `one group`: a call for a single group, all included. `in a screen`: a call for
-all groups with shared genes, per group. The floor is what the matrix products of the published network alone
-take at the rate measured in the same run.
+all groups with shared genes, per group. The floor is what the matrix products of the published network's matrix
+stream alone take at the rate of a large product measured in the same run; `floor, its own shapes` takes the
+rates of the projections and of the two products of attention, each on arrays of the shapes they have there.
+
+The same three in bfloat16, against the same float32 straightforward path: `tau` (Kendall) and `top 10` (the share
+of float32's first ten genes among its own) say how near its rankings are to those of float32, mean over groups.
 
 Panels of more genes than --whole-screen (default 300) would take very long. There the straightforward path is
-timed --large-plain-repeats times (default 1), and the screen of 20 is not run but computed from calls for one
-and for three groups (in bfloat16 for one, once, and two). Whole screens of more than 100 genes are run once,
-which is a mean over 20 groups. Freed memory is kept throughout, as the package has it: the straightforward
-path gains from that too.
+timed --large-plain-repeats times (default 1), bfloat16 once, and the screen of 20 is not run but computed from
+calls for one and for two groups. Whole screens of more than 100 genes are run once, which is a mean over 20
+groups. Freed memory is kept throughout, as the package has it: the straightforward path gains from that too.
 """
 
 import argparse
@@ -27,14 +30,16 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import kendalltau
+from torch import Tensor
 
 import straightforward
 from cdn_sc import get, models, settings, tl
 from cdn_sc._memory import keep_freed_memory
-from common import machine, markdown, peak_memory, reset_peak_memory
+from cdn_sc.nn import axial
+from common import machine, markdown, median_seconds, peak_memory, reset_peak_memory
 
 N_CONTROL, N_PERTURBED, N_GROUPS = 2000, 200, 20
-FEW = 3
+FEW = 2
 WAYS = ("one group", "in a screen", "own network")
 
 
@@ -69,23 +74,40 @@ def product_rate() -> float:
     """Floating-point operations a second of a large product in float32."""
     a = torch.rand(2048, 2048)
     torch.mm(a, a)
-    best = min(seconds(lambda: torch.mm(a, a), 5)[0] for _ in range(3))
+    best = min(median_seconds(lambda: torch.mm(a, a), 5) for _ in range(3))
     return 2 * 2048**3 / best
 
 
-def operations(n: int, config: Any, *, control_too: bool) -> float:
-    """Operations of the matrix stream's products: the encodings of the arms and the comparison."""
+def shape_rates(n: int, config: Any, repeats: int = 5) -> dict[str, float]:
+    """Operations a second of the encoder's products, by kind, on arrays of the shapes they have there."""
+    d, heads = config.channels, config.heads
+    lines = min(n, max(1, axial._CHUNK_ELEMENTS // (n * d)))
+    grid, weight = torch.rand(lines * n, d), torch.rand(d, d)
+    folded, weights = torch.rand(heads, n, lines * d // heads), torch.rand(heads, n, n)
+    products: dict[str, Callable[[], Tensor]] = {
+        "projections": lambda: torch.mm(grid, weight),
+        "logits": lambda: torch.bmm(folded, folded.mT),
+        "values": lambda: torch.bmm(weights, folded),
+    }
+    cells = lines * n
+    counts = {"projections": 2 * cells * d * d, "logits": 2 * cells * n * d, "values": 2 * cells * n * d}
+    times = {kind: min(median_seconds(call, repeats) for _ in range(3)) for kind, call in products.items()}
+    return {kind: counts[kind] / times[kind] for kind in products}
 
-    def layer(rows: int, columns: int, d: int, hidden: int) -> float:
+
+def operations(n: int, config: Any, *, control_too: bool) -> dict[str, float]:
+    """Operations of the matrix stream's products, by kind: the encodings of the arms and the comparison."""
+
+    def layer(rows: int, columns: int, d: int, hidden: int) -> np.ndarray:
         cells = rows * columns
-        projections = 2 * 4 * 2 * cells * d * d
-        attention = 2 * 2 * cells * d * columns + 2 * 2 * cells * d * rows
-        return projections + attention + 2 * 2 * cells * d * hidden
+        attention = 2 * cells * d * (columns + rows)
+        return np.array([2 * 4 * 2 * cells * d * d + 2 * 2 * cells * d * hidden, attention, attention])
 
     d, width = config.channels, config.comparison_channels
-    merge = 2 * n * n * 2 * d * d
+    merge = np.array([2 * n * n * 2 * d * d, 0, 0])
     arm = config.blocks * (merge + layer(n, n, d, config.encoder_ffn))
-    return (2 if control_too else 1) * arm + layer(n, n + 1, width, config.comparison_ffn)
+    counts = (2 if control_too else 1) * arm + layer(n, n + 1, width, config.comparison_ffn)
+    return dict(zip(("projections", "logits", "values"), counts.tolist(), strict=True))
 
 
 def rankings(adata: ad.AnnData) -> list[pd.Series]:
@@ -97,7 +119,7 @@ def rankings(adata: ad.AnnData) -> list[pd.Series]:
 def agreement(expected: list[pd.Series], found: list[pd.Series]) -> tuple[float, float]:
     """Kendall's tau, and the share of the first ten genes that are the same: means over groups."""
     taus, shares = [], []
-    for one, other in zip(expected, found, strict=False):  # large panels: fewer groups in bfloat16
+    for one, other in zip(expected, found, strict=True):
         taus.append(kendalltau(one, other.reindex(one.index)).statistic)
         first = set(one.nlargest(10).index)
         shares.append(len(first & set(other.nlargest(10).index)) / len(first))
@@ -156,11 +178,13 @@ def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: b
 
     plain_seconds, plain_memory = seconds(plain, plain_repeats)
     ours = time_ours(adata, network, "float32", repeats, FEW, whole)
-    lower = time_ours(adata, network, "bfloat16", repeats if whole else 1, FEW if whole else 2, whole)
-    rate = product_rate()
-    floor = operations(n_genes, network.config, control_too=True) / rate
+    lower = time_ours(adata, network, "bfloat16", repeats if whole else 1, FEW, whole)
+    rate, rates = product_rate(), shape_rates(n_genes, network.config)
+    counts = operations(n_genes, network.config, control_too=True)
+    floor = sum(counts.values()) / rate
+    own_shapes = sum(counts[kind] / rates[kind] for kind in counts)
     # the control arm's encoding is shared by all groups
-    floor_in_screen = operations(n_genes, network.config, control_too=False) / rate
+    floor_in_screen = sum(operations(n_genes, network.config, control_too=False).values()) / rate
     row: dict[str, object] = {"genes": n_genes, "straightforward s": plain_seconds}
     row |= {f"{name} s": ours.seconds[name] for name in WAYS}
     row |= {f"ratio, {name}": plain_seconds / ours.seconds[name] for name in WAYS}
@@ -169,12 +193,12 @@ def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: b
         "floor in a screen s": floor_in_screen,
         "floor / one group": floor / ours.seconds["one group"],
         "floor / in a screen": floor_in_screen / ours.seconds["in a screen"],
+        "floor, its own shapes / one group": own_shapes / ours.seconds["one group"],
         "GFLOP/s of a product": rate / 1e9,
         "straightforward repeats": plain_repeats,
         "straightforward GB": plain_memory,
-        "one group GB": ours.gigabytes["one group"],
-        "own network GB": ours.gigabytes["own network"],
     }
+    row |= {f"{name} GB": ours.gigabytes[name] for name in WAYS}
     for name in WAYS:
         tau, first = agreement(ours.scores[name], lower.scores[name])
         row |= {
@@ -182,8 +206,9 @@ def measure(n_genes: int, model: str, repeats: int, plain_repeats: int, whole: b
             f"bfloat16, ratio, {name}": plain_seconds / lower.seconds[name],
             f"bfloat16, tau, {name}": tau,
             f"bfloat16, top 10, {name}": first,
+            f"bfloat16, {name} GB": lower.gigabytes[name],
         }
-    return row | {"bfloat16, one group GB": lower.gigabytes["one group"]}
+    return row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 BLACK, ORANGE, BLUE, GREEN = "#000000", "#E69F00", "#0072B2", "#009E73"
 """Of the palette of Okabe and Ito, which people with colour blindness can tell apart."""
 
-# label, column of seconds, column of memory ("" for none), colour, marker
+# label, column of seconds, column of memory, colour, marker
 OF_GENES = (
     ("straightforward path", "straightforward s", "straightforward GB", BLACK, "s"),
     ("published network", "one group s", "one group GB", BLUE, "o"),
-    ("the same, in a screen of 20", "in a screen s", "", ORANGE, "^"),
+    ("the same, in a screen of 20", "in a screen s", "in a screen GB", ORANGE, "^"),
     ("default network", "own network s", "own network GB", GREEN, "D"),
 )
 OF_CANDIDATES = (("per_group", BLUE, "o"), ("shared", ORANGE, "^"))
@@ -30,9 +30,8 @@ def draw_genes(time: Axes, memory: Axes, speed: pd.DataFrame) -> None:
     """Seconds a group and peak memory against the number of genes."""
     for label, seconds, gigabytes, colour, marker in OF_GENES:
         time.plot(speed["genes"], speed[seconds], color=colour, marker=marker, label=label)
-        if gigabytes:
-            held = speed[gigabytes].clip(lower=SMALLEST_MEMORY)
-            memory.plot(speed["genes"], held, color=colour, marker=marker, label=label)
+        held = speed[gigabytes].clip(lower=SMALLEST_MEMORY)
+        memory.plot(speed["genes"], held, color=colour, marker=marker, label=label)
     time.plot(speed["genes"], speed["floor s"], color=BLUE, linestyle=":", label="its matrix products alone")
     time.set_title("one group, network included")
     memory.set_xlabel("genes")
