@@ -4,17 +4,20 @@
 
 Side by side in one run, on the same simulated cells (2,000 control, 200 a group), float32, all cores. Of each
 time the median over repeats. `one group`: a call for a single group, all included. `in a screen`: a call for
-all groups with shared genes, per group. The floor is what the matrix products of the published network's matrix
-stream alone take at the rate of a large product measured in the same run; `floor, its own shapes` takes the
-rates of the projections and of the two products of attention, each on arrays of the shapes they have there.
+all groups with shared genes, per group. The floor is what the matrix products of the published network's
+matrix stream alone take at the rate of a large product measured in the same run; `floor, its own shapes`
+takes the rates of the projections and of the two products of attention, each on arrays of the shapes they
+have there.
 
-The same three in bfloat16, against the same float32 straightforward path: `tau` (Kendall) and `top 10` (the share
-of float32's first ten genes among its own) say how near its rankings are to those of float32, mean over groups.
+The same three in bfloat16, against the same float32 straightforward path: `tau` (Kendall) and `top 10` (the
+share of float32's first ten genes among its own) say how near its rankings are to those of float32, mean over
+groups.
 
 Panels of more genes than --whole-screen (default 300) would take very long. There the straightforward path is
-timed --large-plain-repeats times (default 1), bfloat16 once, and the screen of 20 is not run but computed from
-calls for one and for two groups. Whole screens of more than 100 genes are run once, which is a mean over 20
-groups. Freed memory is kept throughout, as the package has it: the straightforward path gains from that too.
+timed --large-plain-repeats times (default 1), bfloat16 once, and the screen of 20 is not run but computed
+from calls for one and for two groups. Whole screens of more than 100 genes are run once, which is a mean over
+20 groups. Freed memory is kept throughout, as the package has it: the straightforward path gains from that
+too.
 """
 
 import argparse
