@@ -42,7 +42,7 @@ from cdn_sc.nn import axial
 from common import machine, markdown, median_seconds, peak_memory, reset_peak_memory
 
 N_CONTROL, N_PERTURBED, N_GROUPS = 2000, 200, 20
-FEW = 2
+FEW = 3
 WAYS = ("one group", "in a screen", "own network")
 
 

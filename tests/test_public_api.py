@@ -43,20 +43,16 @@ CLASSES = [
 ]
 
 
-def test_import_is_quick_and_light():
+def test_import_is_light():
     code = """
-import sys, time
-start = time.perf_counter()
+import sys
 import cdn_sc
-seconds = time.perf_counter() - start
 dir(cdn_sc), cdn_sc.settings.verbosity
 heavy = {"torch", "scanpy", "anndata", "numba", "lightning", "causallearn", "pandas", "numpy", "matplotlib"}
-print(seconds, sorted(heavy & set(sys.modules)))
+print(sorted(heavy & set(sys.modules)))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    seconds, loaded = out.strip().split(" ", 1)
-    assert loaded == "[]"
-    assert float(seconds) < 1
+    assert out.strip() == "[]"
 
 
 def test_the_command_starts_without_heavy_imports():
@@ -68,6 +64,19 @@ print(sorted({"torch", "scanpy", "numba", "anndata"} & set(sys.modules)))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
+
+
+def test_loading_a_model_leaves_the_compiler_of_torch_alone():
+    """Its import takes a second."""
+    code = """
+import sys
+from cdn_sc import models
+for name in ("default", "cdn-scm"):
+    models.load(name)
+print("torch" in sys.modules, "torch._dynamo" in sys.modules)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["True", "False"]
 
 
 def test_namespaces():
