@@ -15,9 +15,9 @@ groups.
 
 Panels of more genes than --whole-screen (default 300) would take very long. There the straightforward path is
 timed --large-plain-repeats times (default 1), bfloat16 once, and the screen of 20 is not run but computed
-from calls for one and for two groups. Whole screens of more than 100 genes are run once, which is a mean over
-20 groups. Freed memory is kept throughout, as the package has it: the straightforward path gains from that
-too.
+from calls for one and for three groups. Whole screens of more than 100 genes are run once, which is a mean
+over 20 groups. Freed memory is kept throughout, as the package has it: the straightforward path gains from
+that too.
 """
 
 import argparse
