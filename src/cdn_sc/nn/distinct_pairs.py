@@ -12,7 +12,7 @@ from cdn_sc.nn.axial import FeedForward, Normalised
 from cdn_sc.nn.distinct_rows import DistinctRows
 from cdn_sc.nn.pair_stream import PairLayer, SparseAttention
 
-# Entries that pass through the feed-forward layer together: what it makes of them stays in the cache.
+# Entries that pass through the feed-forward layer together on a CPU: what becomes of them stays in its cache.
 _ENTRIES_TOGETHER = 4096
 
 
@@ -57,8 +57,8 @@ class DistinctPairs:
 
     def add(self, update: Tensor) -> None:
         """Add the same (K, d) to all subsets."""
-        self._rows += update
-        self._lone += update.index_select(0, self.index.lone_columns)
+        self._rows[1:] += update
+        self._add_to_shared(update)
 
     def _attend_across_pairs(self, block: Normalised[SparseAttention]) -> None:
         index, attention = self.index, block.layer
@@ -94,11 +94,13 @@ class DistinctPairs:
         rows.addmm_(weights.flatten(1).to(rows.dtype), values.flatten(0, 1).flatten(1).to(rows.dtype))
 
     def _feed_forward(self, block: Normalised[FeedForward]) -> None:
-        for part in self._flat.split(_ENTRIES_TOGETHER):
-            part += block.layer(block.layer_norm(part))
+        together = _ENTRIES_TOGETHER if self._flat.device.type == "cpu" else max(1, len(self._flat))
+        for part in self._flat.split(together):
+            block.layer.add_to(part, block.layer_norm(part))
 
     def _add_to_shared(self, update: Tensor) -> None:
-        self._rows[0] += update
+        """Add (K, d) to the first row and to the entries that belong to the subsets that share it."""
+        self._rows[:1] += update
         self._lone += update.index_select(0, self.index.lone_columns)
 
     def _queries(self, block: Normalised[SparseAttention]) -> Tensor:
