@@ -387,7 +387,7 @@ def test_every_cut_of_a_checkpoint_is_refused(tmp_path):
 
 
 def edit_configuration(path, change, *, sealed=True):
-    """Rewrite the JSON inside a safetensors file; its checksum too, so that only what it says can be wrong."""
+    """Rewrite the JSON inside a safetensors file, with a checksum that fits if `sealed`."""
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
