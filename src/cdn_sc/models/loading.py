@@ -48,9 +48,9 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
         a dict with at least `name`, `version`, `source` ("bundled", "figshare" or "file"), `path`,
         `sha256`, `architecture`, `recommended_for` and `training`; empty strings where nothing is known. A
         file that goes by the name of one of `available` without being it is named after the file, without a
-        version. `checksum` says what of a safetensors file was compared with a checksum: "everything", or of
-        files of version 1.2 and earlier "values" or "nothing". Control characters in texts of a file are
-        written as escape sequences.
+        version. `checksum` says what of the file was compared with a checksum: "everything"; of checkpoints
+        and of safetensors files of version 1.2 "values"; of still earlier ones "nothing". Control characters
+        in texts of a file are written as escape sequences.
 
     Raises
     ------
@@ -129,7 +129,9 @@ def _complete_card(
 ) -> dict[str, Any]:
     """Card of a file, where what it says of itself is told apart from what is known of it."""
     sha256 = file_sha256(path)
-    known = {"name": path.stem, "version": "", "recommended_for": "", "training": ""} | _shown(card)
+    known = {"name": path.stem, "version": "", "recommended_for": "", "training": ""}
+    # the archive that a checkpoint is has checksums of the values
+    known |= {"checksum": "values"} | _shown(card)
     known["name"], known["version"] = _one_line(known["name"]), _one_line(known["version"])
     entry = entry or _bundled_copy(card, sha256)
     if entry is not None:

@@ -107,8 +107,10 @@ def read_checkpoint(path: Path, device: str) -> dict[str, Any]:
     return saved
 
 
-def check_fit(saved: Mapping[str, Any], network: nn.Module, path: Path) -> None:
-    """Compare a checkpoint's tensors with the network whose training they are to go on with.
+def check_fit(
+    saved: Mapping[str, Any], network: nn.Module, optimiser: torch.optim.Optimizer, path: Path
+) -> None:
+    """Compare a checkpoint's tensors with the network and optimiser that are to go on with them.
 
     Raises
     ------
@@ -120,7 +122,8 @@ def check_fit(saved: Mapping[str, Any], network: nn.Module, path: Path) -> None:
         if part == "best" and not saved[part]:
             continue
         _check_tensors(saved[part], expected, part, path)
-    parameters = list(network.parameters())
+    # numbered in the order of the optimiser's groups, which is not the network's
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     states = saved["optimiser"].get("state")
     if not isinstance(states, dict):
         raise damaged(path, "its optimiser has no state")

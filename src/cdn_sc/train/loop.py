@@ -231,7 +231,7 @@ class _TrainingState:
                 f"{path} belongs to a run on other pairs; train into an empty folder, or with the pairs that "
                 "the run began with"
             )
-        check_fit(saved, self.network, path)
+        check_fit(saved, self.network, self.optimiser, path)
         # rates and decays are the configuration's; of the optimiser only its averages come from the file
         groups = self.optimiser.state_dict()["param_groups"]
         try:
