@@ -24,12 +24,15 @@ from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
 from cdn_sc.models.tensors import check_tensors, tensors_sha256
 from cdn_sc.nn import ARCHITECTURES
+from cdn_sc.nn.config import check_sizes
 
 #: Key of the JSON text in the safetensors metadata.
 _KEY = "cdn_sc"
 #: Since 2, a checksum covers the configuration and the card; files of 1 are read as well.
 _FORMAT, _FIRST_FORMAT = 2, 1
 _LARGEST_TEXT = 8 << 20
+#: Most parameters of a new network: five times as many fit into a checkpoint of its training.
+LARGEST_NETWORK = 20_000_000
 # The bundled networks have 300 at most.
 _MOST_TENSORS = 5_000
 
@@ -162,16 +165,23 @@ def build_network(configuration: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     InputError
-        If the architecture or a field is unknown, or a value is impossible.
+        If the architecture or a field is unknown, or a value is impossible or larger than any sensible one.
     """
     architecture = configuration.get("architecture")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         hint = did_you_mean(architecture, ARCHITECTURES)
         raise InputError(f"there is no architecture {architecture!r}. {hint}")
     config_class, network_class = ARCHITECTURES[architecture]
     try:
-        return network_class(config_class(**configuration))
-    except (TypeError, ValueError) as error:
+        config = config_class(**configuration)
+        check_sizes(config)
+        n_values = sum(parameter.numel() for parameter in _without_values(config).parameters())
+        if n_values > LARGEST_NETWORK:
+            raise ValueError(
+                f"{n_values:,} parameters are more than {LARGEST_NETWORK:,}, the most that are made"
+            )
+        return network_class(config)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the configuration of the {architecture} network cannot be used: {error}"
         ) from error
@@ -223,10 +233,14 @@ def _outline(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
     if depth > len(state):
         raise WeightsError(f"{path.name}: {depth} layers are more than its {len(state)} parameters allow")
     try:
-        with torch.device("meta"), _WithoutValues():
-            return ARCHITECTURES[config.architecture][1](config)
+        return _without_values(config)
     except (RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path.name}: its configuration asks for an impossible network") from error
+
+
+def _without_values(config: Any) -> nn.Module:
+    with torch.device("meta"), _WithoutValues():
+        return ARCHITECTURES[config.architecture][1](config)
 
 
 class _WithoutValues(TorchFunctionMode):
