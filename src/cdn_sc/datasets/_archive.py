@@ -198,9 +198,9 @@ def _is_tar(path: Path) -> bool:
     try:
         with _decompressed(path) as file:
             start = file.read(tarfile.BLOCKSIZE)
+        if start == bytes(tarfile.BLOCKSIZE):  # no members
+            return True
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
-    except tarfile.EOFHeaderError:  # no members
-        return len(start) == tarfile.BLOCKSIZE
     except OSError as error:
         if error.errno is not None:
             raise

@@ -113,8 +113,8 @@ def figshare_file(article: int, listed: ListedFile, path: str | None = None) -> 
         is not known from before.
     """
     # nothing is fetched that cannot be checked, and the name becomes one on this machine
-    impossible = listed.name[:1] in ("", ".") or set(listed.name) & set('/\\:\0"')
-    impossible = impossible or not listed.name.isprintable()
+    impossible = listed.name[:1] in ("", ".") or not listed.name.isprintable()
+    impossible = impossible or not set(listed.name).isdisjoint('/\\:"')
     if not listed.md5 or impossible:
         raise DownloadError(
             f"figshare lists {listed.name!r} in {article_page(article)} without a checksum, or it is an "
