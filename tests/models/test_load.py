@@ -110,6 +110,17 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         ({}, "no architecture None"),
         ({"architecture": "cdn", "form": "sum"}, "form must be"),
         ({"architecture": "cdn", "depth": 3}, "depth"),
+        ({"architecture": ["cdn"]}, r"no architecture \['cdn'\]"),
+        ({"architecture": "cdn", "heads": True}, "heads must be a positive integer"),
+        ({"architecture": "gene_transformer", "heads": True}, "heads must be a positive integer"),
+        ({"architecture": "cdn", "blocks": 10**9}, "blocks = 1000000000 is more than 64"),
+        ({"architecture": "cdn", "channels": 8 * 10**9}, "channels = 8000000000 is more than 4,096"),
+        ({"architecture": "cdn", "num_vars": 10**9}, "num_vars = 1000000000 is more than 100,000"),
+        ({"architecture": "cdn", "num_vars": 10**5, "channels": 4096}, "parameters are more than 20,000,000"),
+        ({"architecture": "cdn", "comparison_ffn": 10**9}, "comparison_ffn = 1000000000 is more than"),
+        ({"architecture": "gene_transformer", "layers": 10**9}, "layers = 1000000000 is more than 64"),
+        ({"architecture": "gene_transformer", "members": 60, "layers": 60}, "3600 layers are more than 256"),
+        ({"architecture": "gene_transformer", "features": 10**30}, "features = 1.* is more than"),
     ],
 )
 def test_impossible_networks(configuration, message):
