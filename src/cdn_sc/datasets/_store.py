@@ -110,6 +110,24 @@ def _archives(name: str) -> Iterator[Path]:
             yield path
 
 
+def map_array(path: Path) -> np.ndarray:
+    """Map an array of a file into memory: whatever the file announces, it takes none.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else than one array of plain values, or less than it says.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return np.lib.format.open_memmap(path, mode="r")
+    # what damaged headers and impossible sizes make numpy raise
+    except (EOFError, SyntaxError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
+        raise ValueError(f"its header cannot be used: {error}") from error
+
+
 def open_values(path: Path) -> np.ndarray:
     """Map an array of cells x genes into memory, without reading its values.
 
@@ -119,9 +137,8 @@ def open_values(path: Path) -> np.ndarray:
         If the file holds something else, or less than it says.
     """
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
-    # sizes that no memory has make numpy raise the last three
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        values = map_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or no array ({error}): delete it, so that it is unpacked anew."
         ) from error

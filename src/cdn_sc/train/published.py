@@ -19,6 +19,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 
+from cdn_sc.datasets._store import map_array
 from cdn_sc.errors import InputError
 from cdn_sc.simulate.pair import Pair
 
@@ -162,9 +163,8 @@ def _check_files(rows: pd.DataFrame, folder: Path) -> None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        # mapped, so that a file that announces more than it holds takes no memory
-        values = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        values = map_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as an array of numpy: {error}") from error
     if values.ndim != 2 or len(values) < 2 or not values.size or values.dtype.kind not in "iuf":
         raise InputError(
