@@ -20,7 +20,7 @@ from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
-from cdn_sc.train.checkpoint import CHECKPOINT, damaged, read_checkpoint, write_checkpoint
+from cdn_sc.train.checkpoint import CHECKPOINT, check_fit, damaged, read_checkpoint, write_checkpoint
 from cdn_sc.train.config import TrainConfig, shipped_configs
 from cdn_sc.train.data import pair_set, step_rng, validation_sets
 from cdn_sc.train.hardware import describe_hardware
@@ -226,20 +226,23 @@ class _TrainingState:
                 f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
                 "empty folder, or with the configuration that the run began with"
             )
-        if saved.get("given", "") != self.pairs_fingerprint:
+        if saved["given"] != self.pairs_fingerprint:
             raise ValueError(
                 f"{path} belongs to a run on other pairs; train into an empty folder, or with the pairs that "
                 "the run began with"
             )
+        check_fit(saved, self.network, self.optimiser, path)
+        # rates and decays are the configuration's; of the optimiser only its averages come from the file
+        groups = self.optimiser.state_dict()["param_groups"]
         try:
             self.network.load_state_dict(saved["network"])
-            self.optimiser.load_state_dict(saved["optimiser"])
+            self.optimiser.load_state_dict({"state": saved["optimiser"]["state"], "param_groups": groups})
         except Exception as error:  # whatever states of other shapes make torch raise
             raise damaged(path, error) from error
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
-        if saved.get("best"):
+        if saved["best"]:
             self.best, self.best_score = saved["best"], saved["best_score"]
             self.best_step = saved["best_step"]
         truncate_log(self.folder / LOG, self.step)
