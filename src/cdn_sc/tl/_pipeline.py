@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdn_sc._logging import logger
 from cdn_sc._progress import progress_bar
-from cdn_sc._threads import hold_torch, pools_held, share_threads
+from cdn_sc._threads import hold_torch, pools_held
 from cdn_sc.errors import DeviceMemoryError, InputError
 from cdn_sc.tl._result import GroupResult
 from cdn_sc.tl._scoring import GroupSkippedError, PreparedGroup, Scorer, list_skipped
@@ -27,7 +27,7 @@ Outcome = tuple[str, GroupResult | GroupSkippedError]
 
 
 def score_groups(
-    scorer: Scorer, groups: Mapping[str, Any], *, n_jobs: int | None, progress: bool
+    scorer: Scorer, groups: Mapping[str, Any], *, n_jobs: int, threads_within: int, progress: bool
 ) -> tuple[list[GroupResult], dict[str, str]]:
     """Score all groups.
 
@@ -38,7 +38,9 @@ def score_groups(
     groups
         Rows of the cells of each group.
     n_jobs
-        How many threads there are, as of `cdn_sc._threads.number_of_jobs`.
+        How many threads work on groups at once.
+    threads_within
+        How many threads torch has in each of them.
     progress
         Whether to show a progress bar.
 
@@ -55,12 +57,11 @@ def score_groups(
     """
     results: list[GroupResult] = []
     skipped: dict[str, str] = {}
-    at_once, within = share_threads(n_jobs, len(groups))
     with (
-        pools_held(within),
+        pools_held(threads_within),
         progress_bar(progress, total=len(groups), desc="predict targets", unit="group") as bar,
     ):
-        for group, outcome in _outcomes(scorer, groups, at_once, within):
+        for group, outcome in _outcomes(scorer, groups, n_jobs, threads_within):
             bar.set_postfix_str(group, refresh=False)
             bar.update()
             if isinstance(outcome, GroupResult):
@@ -72,13 +73,15 @@ def score_groups(
     return results, skipped
 
 
-def _outcomes(scorer: Scorer, groups: Mapping[str, Any], n_jobs: int, within: int) -> Iterator[Outcome]:
-    """Every group's result, or why it has none; of so many groups at once, with so many threads in each."""
+def _outcomes(
+    scorer: Scorer, groups: Mapping[str, Any], n_jobs: int, threads_within: int
+) -> Iterator[Outcome]:
+    """Every group's result, or why it has none."""
     on_cpu = scorer.predictor.device == "cpu"
     # An accelerator is fed by one thread, while others make groups ready. On the CPU both are the same work.
     preparing: Executor = _AtOnce()
     if n_jobs > 1 or not on_cpu:
-        preparing = ThreadPoolExecutor(n_jobs, "cdn_sc", initializer=hold_torch, initargs=(within,))
+        preparing = ThreadPoolExecutor(n_jobs, "cdn_sc", initializer=hold_torch, initargs=(threads_within,))
     launching: Executor = preparing if on_cpu else _AtOnce()
     # twice as many as threads, so that one on a busy core does not keep the others waiting
     most_in_flight = (2 * n_jobs if n_jobs > 1 else 0) if on_cpu else BATCHES_ON_DEVICE

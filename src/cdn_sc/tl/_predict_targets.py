@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
-from cdn_sc._threads import pools_held
+from cdn_sc._threads import pools_held, share_threads
 from cdn_sc.errors import InputError
 from cdn_sc.get._arguments import check_whole_number
 from cdn_sc.get._predicted_targets_df import is_result
@@ -259,6 +259,7 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
+    at_once, threads_within = share_threads(n_jobs, len(arms.groups))
     with pools_held():
         scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
         if genes == "shared":
@@ -266,7 +267,8 @@ def predict_targets(
         results, skipped = score_groups(
             scorer,
             arms.groups,
-            n_jobs=n_jobs,
+            n_jobs=at_once,
+            threads_within=threads_within,
             progress=settings.show_progress if progress is None else progress,
         )
     result = {
