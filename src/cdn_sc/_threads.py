@@ -13,7 +13,7 @@ from typing import Any
 
 from cdn_sc.settings import settings
 
-# Where nobody says how many: each thread needs memory of its own, and Python's share of the work does not split.
+# Where nobody says how many: each group of 1000 genes needs some 300 MB, and Python's share does not split.
 MOST_BY_DEFAULT = 8
 
 
@@ -42,10 +42,12 @@ def number_of_jobs(n_jobs: int | None) -> int:
     return usable_cores() if n_jobs < 0 else n_jobs
 
 
-def share_threads(n_jobs: int | None, n_groups: int) -> tuple[int, int]:
+def share_threads(n_jobs: int | None, n_groups: int, n_genes: int) -> tuple[int, int]:
     """Return how many groups to work on at once, and with how many threads of torch within each.
 
-    The latter is one, unless a number of jobs was asked for and there are fewer groups.
+    Where nobody says how many, large groups are taken fewer at a time, for the memory that they need, and torch
+    has the other threads within each: their products are long enough for waits to matter little. Else torch
+    has them where a number of jobs was asked for and there are fewer groups.
 
     Parameters
     ----------
@@ -53,11 +55,15 @@ def share_threads(n_jobs: int | None, n_groups: int) -> tuple[int, int]:
         As of `number_of_jobs`.
     n_groups
         How many groups there are.
+    n_genes
+        How many genes a group has at most.
     """
     threads = number_of_jobs(n_jobs)
-    at_once = max(1, min(threads, n_groups))
-    asked_for = n_jobs is not None or settings.n_jobs is not None
-    return at_once, threads // at_once if asked_for else 1
+    if n_jobs is None and settings.n_jobs is None:
+        room = max(1, MOST_BY_DEFAULT * 1000**2 // n_genes**2)
+        return min(threads, n_groups, room), max(1, threads // room)
+    at_once = min(threads, n_groups)
+    return at_once, threads // at_once
 
 
 def _of_environment() -> int:

@@ -142,7 +142,7 @@ def build_network(configuration: Mapping[str, Any]) -> nn.Module:
         raise InputError(f"there is no architecture {architecture!r}. {hint}")
     config_class, network_class = ARCHITECTURES[architecture]
     try:
-        return network_class(config_class(**configuration))
+        return _made(network_class, config_class(**configuration))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the configuration of the {architecture} network cannot be used: {error}"
@@ -173,9 +173,15 @@ def build(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
             raise WeightsError(f"{path.name}: {name} holds NaN or infinity")
     # Fresh weights come from torch's global generator; reading a file must not move it.
     with torch.random.fork_rng(devices=[]):
-        network = ARCHITECTURES[config.architecture][1](config)
+        network = _made(ARCHITECTURES[config.architecture][1], config)
     network.load_state_dict(state, strict=True)
     return network
+
+
+def _made(network_class: Any, config: Any) -> nn.Module:
+    """Make a network on the CPU in float32, whatever torch's default device and type are set to."""
+    with torch.device("cpu"):
+        return network_class(config).float()
 
 
 def _outline(config: Any, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -259,7 +259,8 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
-    at_once, threads_within = share_threads(n_jobs, len(arms.groups))
+    most_genes = min(n_genes or expression.shape[1], expression.shape[1]) if mask is None else int(mask.sum())
+    at_once, threads_within = share_threads(n_jobs, len(arms.groups), most_genes)
     with pools_held():
         scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
         if genes == "shared":
