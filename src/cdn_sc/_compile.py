@@ -16,11 +16,11 @@ _ANY_ORDER = {"reassoc"}
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function with numba: machine code kept on disk where possible, no GIL while it runs.
 
-    Compilation happens at the first call; division by zero gives infinity or NaN, as in numpy. Where neither
-    the package folder nor the user's cache folder can be written (read-only containers), numba raises when the
-    module is imported, and with a full disk or a damaged cache at the first call: then the function is
-    compiled anew in each process. None is ever parallel: threads of ours take whole groups. A cached function
-    does not notice edits in functions that it takes from *other* files, so each file stands on its own.
+    Compilation happens at the first call; division by zero gives infinity or NaN, as in numpy. Where no
+    folder for the cache can be written (read-only containers), or the disk is full or the cache damaged, the
+    function is compiled anew in each process. None is parallel: threads of ours take whole groups. A cached
+    function does not notice edits in functions that it takes from *other* files, so each file stands on its
+    own.
     """
     return _compiled(function, fastmath=False)
 

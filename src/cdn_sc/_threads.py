@@ -1,16 +1,19 @@
 """How many threads a call computes with, and the pools of the libraries meanwhile.
 
-Threads of ours take whole groups, and each computes alone. The pools that the libraries split a single product
-over wait for their slowest thread after each, and burn their cores meanwhile: as soon as something else needs
-a core, that takes several times as long as one thread does. So they are held to one thread while we compute.
+Threads of ours take whole groups, and each computes alone. The pools over which the libraries split a single
+product wait for their slowest thread after each, and burn their cores meanwhile: as soon as something else
+needs a core, that takes several times as long as one thread does. So they are held to one thread while we
+compute.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock, Thread
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
+from cdn_sc._logging import logger
 from cdn_sc.settings import settings
 
 # Where nobody says how many: each group of 1000 genes needs some 300 MB, and Python's share does not split.
@@ -30,24 +33,22 @@ def number_of_jobs(n_jobs: int | None) -> int:
     Parameters
     ----------
     n_jobs
-        A number, -1 for all usable cores, or `None` for the number in the settings. If that is `None` too: the
-        usable cores, at most as many as torch and the variable `OMP_NUM_THREADS` are set to, and at most
+        A number, -1 for all usable cores, or `None` for the number in the settings. If that is `None` too:
+        the usable cores, at most as many as torch and the variable `OMP_NUM_THREADS` are set to, and at most
         `MOST_BY_DEFAULT`.
     """
     n_jobs = settings.n_jobs if n_jobs is None else n_jobs
     if n_jobs is None:
-        import torch
-
-        return min(usable_cores(), torch.get_num_threads(), _of_environment(), MOST_BY_DEFAULT)
+        return min(usable_cores(), torch_threads(), _of_environment(), MOST_BY_DEFAULT)
     return usable_cores() if n_jobs < 0 else n_jobs
 
 
 def share_threads(n_jobs: int | None, n_groups: int, n_genes: int) -> tuple[int, int]:
     """Return how many groups to work on at once, and with how many threads of torch within each.
 
-    Where nobody says how many, large groups are taken fewer at a time, for the memory that they need, and torch
-    has the other threads within each: their products are long enough for waits to matter little. Else torch
-    has them where a number of jobs was asked for and there are fewer groups.
+    Where nobody says how many, large groups are taken fewer at a time, for the memory that they need, and
+    torch has the other threads within each: their products are long enough for waits to matter little. Else
+    torch has them where a number of jobs was asked for and there are fewer groups.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def share_threads(n_jobs: int | None, n_groups: int, n_genes: int) -> tuple[int,
 
 
 def _of_environment() -> int:
-    """What `OMP_NUM_THREADS` says. Torch may say more: another library's first parallel loop raises its number."""
+    """What `OMP_NUM_THREADS` says; torch may say more: numba's first parallel loop raises its number."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else MOST_BY_DEFAULT
 
@@ -91,11 +92,41 @@ def pools_held(threads: int = 1) -> Iterator[None]:
         hold_torch(before)
 
 
+@contextmanager
+def torch_for_training() -> Iterator[None]:
+    """Train with the threads that torch is set to, or with those of `settings.n_jobs`; leave all as it was.
+
+    Training splits products: its default is torch's own. In a process forked from one that computed with
+    several threads those do not exist, and waiting for them never ends: there it is one thread, with a
+    warning. New tensors are made on the CPU, whatever torch's default device is set to.
+    """
+    import torch
+
+    threads = torch_threads() if settings.n_jobs is None else number_of_jobs(None)
+    if _forked and threads > 1:
+        logger.warning("This process was forked from another one: training with one thread, for safety.")
+        threads = 1
+    before = hold_torch(threads)
+    try:
+        with torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext():
+            yield
+    finally:
+        hold_torch(before)
+
+
+def torch_threads() -> int:
+    """Return how many threads torch has in this thread, which it settles when first asked."""
+    import torch
+
+    with _lock:
+        return torch.get_num_threads()
+
+
 def hold_torch(threads: int) -> int:
     """Let torch compute with so many threads in this thread alone, and return with how many it did.
 
-    The number belongs to a thread, but setting it also sets that of threads yet to start. Another thread puts
-    the latter back.
+    The number belongs to a thread, but setting it also sets that of threads that come to torch later. Another
+    thread puts the latter back at once.
     """
     import torch
 
@@ -106,22 +137,21 @@ def hold_torch(threads: int) -> int:
     return before
 
 
-def _in_new_thread(function: Any, *arguments: Any) -> Any:
-    results: list[Any] = []
-    thread = Thread(target=lambda: results.append(function(*arguments)))
-    thread.start()
-    thread.join()
-    return results[0]
+def _in_new_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function, *arguments).result()
 
 
 class _OneBlasThread:
     """Holds the BLAS of numpy and scipy to one thread: the first one in holds it, the last one out lets go.
 
-    Its number of threads is one for the whole process.
+    Its number of threads is one for the whole process, which threadpoolctl lets but one thread at a time set
+    and restore. That is one of ours, so that those who come and go may be others.
     """
 
     def __init__(self) -> None:
         self._lock, self._inside = Lock(), 0
+        self._holder: Any = None
         self._limits: Any = None
 
     def __enter__(self) -> None:
@@ -130,23 +160,25 @@ class _OneBlasThread:
                 import scipy.linalg  # noqa: F401 - brings a BLAS of its own, which must be there to be held
                 from threadpoolctl import threadpool_limits
 
-                self._limits = threadpool_limits(1, user_api="blas")
+                self._holder = ThreadPoolExecutor(1, "cdn_sc_blas")
+                self._limits = self._holder.submit(threadpool_limits, 1, "blas").result()
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limits.restore_original_limits()
+                self._holder.submit(self._limits.restore_original_limits).result()
+                self._holder.shutdown()
 
 
-_lock, _blas = Lock(), _OneBlasThread()
+_lock, _blas, _forked = Lock(), _OneBlasThread(), False
 
 
 def _start_anew() -> None:
     """Forget locks of threads that a forked process does not have."""
-    global _lock, _blas
-    _lock, _blas = Lock(), _OneBlasThread()
+    global _lock, _blas, _forked
+    _lock, _blas, _forked = Lock(), _OneBlasThread(), True
 
 
 if hasattr(os, "register_at_fork"):

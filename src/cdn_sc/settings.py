@@ -30,8 +30,8 @@ class _Console(logging.StreamHandler):
             self.stream = sys.stderr
             super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Leave out what cannot be written (full disk, closed stream) rather than end the work it tells of."""
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave out what cannot be written (full disk, closed stream): the work that it tells of goes on."""
         if not isinstance(sys.exc_info()[1], OSError | ValueError):
             super().handleError(record)
 

@@ -16,8 +16,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import IO
 
-from tqdm.auto import tqdm
-
+from cdn_sc._progress import progress_bar
 from cdn_sc.errors import ArchiveError
 from cdn_sc.settings import settings
 
@@ -82,9 +81,9 @@ def unpack(archive: Path, folder: Path, wanted: Collection[str], *, parts: int =
     try:
         with (
             _members(archive) as members,
-            tqdm(
+            progress_bar(
+                len(by_tail) >= 10 and settings.show_progress,
                 total=len(by_tail), desc=f"unpacking {archive.name}", unit="file",
-                disable=len(by_tail) < 10 or not settings.show_progress,
             ) as bar,
         ):  # fmt: skip
             for member in members:

@@ -11,9 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from cdn_sc._logging import logger
+from cdn_sc._progress import progress_bar
 from cdn_sc.settings import settings
 
 if TYPE_CHECKING:
@@ -100,13 +99,13 @@ def transfer(url: str, part: Path, *, size: int | None = None, label: str | None
     """
     reached, tries = _length(part), 0
     worth_a_try = PATIENCE.least_speed * PATIENCE.window
-    with tqdm(
+    with progress_bar(
+        label is not None and settings.show_progress,
         total=size,
         desc=label,
         unit="B",
         unit_scale=True,
         unit_divisor=1024,
-        disable=label is None or not settings.show_progress,
     ) as bar:
         while True:
             try:
