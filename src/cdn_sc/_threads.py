@@ -9,7 +9,7 @@ compute.
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -86,10 +86,15 @@ def pools_held(threads: int = 1) -> Iterator[None]:
     """
     before = hold_torch(threads)
     try:
-        with _blas:
+        with one_blas_thread():
             yield
     finally:
         hold_torch(before)
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Return a context within which BLAS has one thread; afterwards as many as before the first one in."""
+    return _blas
 
 
 @contextmanager
@@ -142,7 +147,7 @@ def _in_new_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         return executor.submit(function, *arguments).result()
 
 
-class _OneBlasThread:
+class _OneBlasThread(AbstractContextManager[None]):
     """Holds the BLAS of numpy and scipy to one thread: the first one in holds it, the last one out lets go.
 
     Its number of threads is one for the whole process, which threadpoolctl lets but one thread at a time set

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from cdn_sc._threads import one_blas_thread
 from cdn_sc.inputs import make_batch
 from cdn_sc.nn import CDNBatch, GeneBatch
 from cdn_sc.simulate import Pair
@@ -65,7 +65,7 @@ def prepare_step(config: TrainConfig, sizes: Any, step: int, given: PairSet | No
         Pairs of the source ``"given"``.
     """
     # matrix products and inverses round differently on other numbers of threads
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         pairs = draw_batch(config, step, given)
         rng = step_rng(config, "inputs", step)
         dropout_seed = int(rng.integers(2**62))
