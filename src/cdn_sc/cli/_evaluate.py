@@ -105,9 +105,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the suite's data and of the evaluation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     n_jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each process. Default: shared out evenly.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each process. Default: one.")] = None,
     n_bootstrap: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
 ) -> None:

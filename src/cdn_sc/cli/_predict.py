@@ -41,7 +41,10 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="Of the large matrix products: float32, tf32 (on CUDA) or bfloat16.")
     ] = "float32",
-    n_jobs: Annotated[int, typer.Option(help="Groups worked on at once; -1 for all cores.")] = 1,
+    n_jobs: Annotated[
+        int | None,
+        typer.Option(help="Groups worked on at once; -1 for all cores. Default: the cores, 8 at most."),
+    ] = None,
     normalise: Annotated[
         bool, typer.Option("--normalise", help="The values are counts: normalise and log them first.")
     ] = False,

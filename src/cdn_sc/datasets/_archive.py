@@ -24,9 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from tqdm.auto import tqdm
-
 from cdn_sc._bounded import ShortReads, TooLongError
+from cdn_sc._progress import progress_bar
 from cdn_sc._text import printable
 from cdn_sc.errors import ArchiveError
 from cdn_sc.settings import settings
@@ -134,9 +133,9 @@ def _take_out(archive: Path, by_tail: dict[str, str], n_parts: int, aside: Path)
     number = 0
     with (
         _members(archive) as members,
-        tqdm(
+        progress_bar(
+            len(by_tail) >= 10 and settings.show_progress,
             total=len(by_tail), desc=f"unpacking {archive.name}", unit="file",
-            disable=len(by_tail) < 10 or not settings.show_progress,
         ) as bar,
     ):  # fmt: skip
         for member in members:

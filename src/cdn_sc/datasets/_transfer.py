@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from tqdm.auto import tqdm
-
 from cdn_sc._logging import logger
+from cdn_sc._progress import progress_bar
 from cdn_sc._text import printable
 from cdn_sc.settings import settings
 
@@ -106,13 +105,13 @@ def transfer(
     """
     reached, tries = _length(part), 0
     worth_a_try = PATIENCE.least_speed * PATIENCE.window
-    with tqdm(
+    with progress_bar(
+        label is not None and settings.show_progress,
         total=size,
         desc=label,
         unit="B",
         unit_scale=True,
         unit_divisor=1024,
-        disable=label is None or not settings.show_progress,
     ) as bar:
         while True:
             try:

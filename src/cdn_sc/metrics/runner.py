@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
-from tqdm.auto import tqdm
 
+from cdn_sc._progress import progress_bar
+from cdn_sc._threads import pools_held
 from cdn_sc.errors import MissingNameError
 from cdn_sc.metrics.baselines import log_fold_change
 from cdn_sc.metrics.baselines import rivals as score_rivals
@@ -168,7 +169,7 @@ def evaluate(
         Number of processes; -1 for all cores. Pairs in a row that share an array of control cells go to one
         process, so that what a predictor keeps of it is used again.
     threads
-        Threads of each process where there are several; None shares the cores out evenly.
+        Threads of torch in each process; None for one.
     progress
         Whether to show a progress bar; None follows `cdn_sc.settings.verbosity`.
     resume
@@ -219,8 +220,9 @@ def evaluate(
     show = package_settings.show_progress if progress is None else progress
     with (
         closing(records),
-        parallel_config(backend="loky", inner_max_num_threads=threads),
-        tqdm(total=total, initial=records.n_pairs, unit="pair", disable=not show) as bar,
+        parallel_config(backend="loky", inner_max_num_threads=threads or 1),
+        pools_held(threads or 1),
+        progress_bar(show, total=total, initial=records.n_pairs, unit="pair") as bar,
     ):
         for run in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
             for rows in run:

@@ -180,7 +180,7 @@ def build_network(configuration: Mapping[str, Any]) -> nn.Module:
             raise ValueError(
                 f"{n_values:,} parameters are more than {LARGEST_NETWORK:,}, the most that are made"
             )
-        return network_class(config)
+        return _made(network_class, config)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the configuration of the {architecture} network cannot be used: {error}"
@@ -215,6 +215,12 @@ def build(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
     # Put in the places of the outline: nothing is drawn, which would move torch's global generator.
     network.load_state_dict(values, strict=True, assign=True)
     return network
+
+
+def _made(network_class: Any, config: Any) -> nn.Module:
+    """Make a network on the CPU in float32, whatever torch's default device and type are set to."""
+    with torch.device("cpu"):
+        return network_class(config).float()
 
 
 def _outline(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:

@@ -16,6 +16,7 @@ from anndata import AnnData
 
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
+from cdn_sc._threads import torch_for_training
 from cdn_sc.errors import InputError
 from cdn_sc.get._arguments import as_list, check_whole_number
 from cdn_sc.settings import settings
@@ -279,7 +280,7 @@ def fine_tune(
         "groups": [group.label for group in parts[0]],
         "validation_groups": [group.label for group in parts[1]],
     }
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, torch_for_training():
         path = train(
             config,
             Path(temporary if folder is None else folder),

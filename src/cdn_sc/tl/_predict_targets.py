@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
+from cdn_sc._threads import pools_held, share_threads
 from cdn_sc.errors import InputError
 from cdn_sc.get._arguments import check_whole_number
 from cdn_sc.get._predicted_targets_df import is_result
@@ -23,7 +24,7 @@ from cdn_sc.tl._options import check_number_of_genes, check_options, options_wit
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
-from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads
+from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,8 +139,10 @@ def predict_targets(
         logits of the published architecture (on CUDA with TF32 factors). Scores move a little, and with them
         close ranks.
     n_jobs
-        How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
-        `cdn_sc.settings`.
+        How many groups are worked on at once, each by one thread; where there are fewer groups, torch takes
+        the other threads for products within each. -1 means all cores that the process may use, `None` the
+        number in `cdn_sc.settings`; if that is `None` too, as it is at first, those cores, but 8 at most, and
+        no more than `torch.get_num_threads()` and the variable `OMP_NUM_THREADS` say.
     rng
         Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
         cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
@@ -256,15 +259,19 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
-    scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
-    if genes == "shared":
-        scorer.choose_shared_genes(arms.groups)
-    results, skipped = score_groups(
-        scorer,
-        arms.groups,
-        n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
-        progress=settings.show_progress if progress is None else progress,
-    )
+    most_genes = min(n_genes or expression.shape[1], expression.shape[1]) if mask is None else int(mask.sum())
+    at_once, threads_within = share_threads(n_jobs, len(arms.groups), most_genes)
+    with pools_held():
+        scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
+        if genes == "shared":
+            scorer.choose_shared_genes(arms.groups)
+        results, skipped = score_groups(
+            scorer,
+            arms.groups,
+            n_jobs=at_once,
+            threads_within=threads_within,
+            progress=settings.show_progress if progress is None else progress,
+        )
     result = {
         "params": {
             "groupby": groupby,

@@ -1,6 +1,5 @@
 """What is done for each group before and after the model: candidates, values, the layout of the result."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -198,11 +197,6 @@ class Scorer:
             control_seed=self._options.seed,
             **given,
         )
-
-
-def number_of_threads(n_jobs: int, n_groups: int) -> int:
-    """Return how many threads to use: all cores for -1, never more than there are groups."""
-    return max(1, min(n_jobs if n_jobs > 0 else os.cpu_count() or 1, n_groups))
 
 
 def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:

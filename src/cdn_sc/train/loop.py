@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from cdn_sc._logging import logger
 from cdn_sc._memory import keep_freed_memory
+from cdn_sc._progress import progress_bar
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
@@ -111,10 +111,9 @@ def train(
     keep_freed_memory()
     state = _TrainingState(config, folder, device, workers, given, start)
     started = time.monotonic()
-    steps = tqdm(
-        range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name,
-        disable=not progress,
-    )  # fmt: skip
+    steps = progress_bar(
+        progress, range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name
+    )
     try:
         with ExitStack() as stack:
             state.trackers = [
