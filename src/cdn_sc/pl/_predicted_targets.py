@@ -89,8 +89,9 @@ def predicted_targets(
     """
     check_whole_number("n_genes", n_genes, 1)
     check_save(save)
+    known = known_targets(targets, adata, key)
     panels = {
-        name: _rows_to_plot(rows, n_genes, known_targets(targets, name))
+        name: _rows_to_plot(rows, n_genes, known[name])
         for name, rows in rows_of_panels(adata, groups, key).items()
     }
     most = max(len(rows) for rows in panels.values())

@@ -110,10 +110,8 @@ def score_vs_effect(
     check_save(save)
     tables = rows_of_panels(adata, groups, key)
     statistic = _statistic(statistic, next(iter(tables.values())))
-    panels = {
-        name: _classified(rows, n_genes, statistic, known_targets(targets, name))
-        for name, rows in tables.items()
-    }
+    known = known_targets(targets, adata, key)
+    panels = {name: _classified(rows, n_genes, statistic, known[name]) for name, rows in tables.items()}
     axes = panel_axes(ax, list(panels), size=(2.9, 2.5), figsize=figsize)
     for axis, (name, rows) in zip(axes, panels.items(), strict=True):
         _draw_points(axis, name, rows)

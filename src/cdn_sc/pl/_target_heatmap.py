@@ -90,7 +90,8 @@ def target_heatmap(
     check_whole_number("n_genes", n_genes, 1)
     check_save(save)
     table = predicted_targets_df(adata, None if groups is None else as_list(groups, "groups"), key=key)
-    known = {str(name): known_targets(targets, str(name)) for name in table["group"].cat.categories}
+    of_groups = known_targets(targets, adata, key)
+    known = {name: of_groups[name] for name in table["group"].cat.categories}
     scores = _ordered(_scores(table, n_genes, known))
     axis = _new_axes(scores, figsize) if ax is None else given_axes(ax, 1, "one heatmap")[0]
     image = _draw(axis, scores)
