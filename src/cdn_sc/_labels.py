@@ -72,8 +72,10 @@ class LabelIndex:
             )
         return found[0] if found else None
 
-    def by_name(self, values: "Mapping[Any, _Value] | pd.Series") -> tuple[dict[str, _Value], list[object]]:
-        """Return the values of a mapping of labels by name, and the labels that there are none of.
+    def by_name(
+        self, values: "Mapping[Any, _Value] | pd.Series"
+    ) -> tuple[dict[str, _Value], dict[object, _Value]]:
+        """Return the values of a mapping of labels by name, and the part of it whose labels are not there.
 
         Raises
         ------
@@ -82,11 +84,11 @@ class LabelIndex:
         """
         found: dict[str, _Value] = {}
         given: dict[str, object] = {}
-        unknown: list[object] = []
+        unknown: dict[object, _Value] = {}
         for label, value in values.items():
             name = self.find(label)
             if name is None:
-                unknown.append(label)
+                unknown[label] = value
                 continue
             if name in found:
                 raise InputError(

@@ -126,7 +126,7 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] 
     names = LabelIndex(map(label_name, rows_of), "the table")
     given, unknown = names.by_name(truth)
     known = {group: genes for group, targets in given.items() if (genes := as_genes(group, targets))}
-    absent = [group for group in truth if group in unknown and as_genes(group, truth[group])]
+    absent = [group for group, targets in unknown.items() if as_genes(group, targets)]
     rows = []
     gene_names = table["gene"].to_numpy(dtype=object)
     ranks = table["rank"].to_numpy()

@@ -70,9 +70,10 @@ def known_targets(targets: Targets | None, adata: AnnData, key: str) -> dict[str
         )
     found, unknown = LabelIndex(groups, f"adata.uns[{key!r}]").by_name(targets)
     if unknown and not found:
+        first = next(iter(unknown))
         warnings.warn(
-            f"none of the labels in targets is a group of the result, such as {label_name(unknown[0])!r}. "
-            f"{did_you_mean(unknown[0], groups)}",
+            f"none of the labels in targets is a group of the result, such as {label_name(first)!r}. "
+            f"{did_you_mean(first, groups)}",
             stacklevel=3,
         )
     return {group: as_genes(group, found.get(group)) for group in groups}
