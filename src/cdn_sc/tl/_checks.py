@@ -122,10 +122,15 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
 def _scan(expression: Expression, cells: np.ndarray) -> Scan:
     n_genes = expression.shape[1]
     minimum, maximum, all_integers = np.inf, -np.inf, True
+    failure: OSError | None = None
     total, squares, n_summed = np.zeros(n_genes), np.zeros(n_genes), 0
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         chunk_cells = cells[start : start + _ROWS_AT_ONCE]
-        chunk = expression.rows(chunk_cells)
+        try:
+            chunk = expression.rows(chunk_cells)
+        except OSError as error:  # the groups of these cells are skipped, once they are read
+            failure = error
+            continue
         low, high = extremes(chunk)
         if not (np.isfinite(low) and np.isfinite(high)):
             _raise_not_finite(expression, chunk, chunk_cells)
@@ -140,6 +145,8 @@ def _scan(expression: Expression, cells: np.ndarray) -> Scan:
                 total += np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
                 squared = chunk.multiply(chunk) if is_sparse(chunk) else np.square(chunk)
                 squares += np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel()
+    if failure is not None and maximum < minimum:
+        raise failure
     return Scan(minimum, maximum, all_integers, _standardised(total, squares, max(n_summed, 1)))
 
 
