@@ -62,8 +62,7 @@ def test_every_type_is_read_as_floats(dtype, container):
     values = np.random.default_rng(0).poisson(1.0, (30, 8)).astype(dtype)
     try:
         held = CONTAINERS[container](values)
-    except ValueError as error:  # types that scipy has no sparse matrices of
-        assert "sparse" in str(error) or "data type" in str(error)
+    except ValueError:  # types that scipy has no sparse matrices of
         assert dtype in ("float16", ">f4", ">f8")
         return
     expression = Expression(Holder(held))
