@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pins(name):
     lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
-    return {pin.name: Version(next(iter(pin.specifier)).version) for pin in map(Requirement, filter(None, lines))}
+    return {
+        pin.name: Version(next(iter(pin.specifier)).version) for pin in map(Requirement, filter(None, lines))
+    }
 
 
 def floors():

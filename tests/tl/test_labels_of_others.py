@@ -1,6 +1,8 @@
 """Labels as other people have them: numbers, dates, missing ones as strings, foreign characters."""
 
+import re
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -121,14 +123,17 @@ def test_a_label_with_a_missing_part_is_scored_with_a_warning(screen, predictor)
         assert "nan 10.0" in groups_of(screen, control="control")
 
 
-def test_the_recipe_for_doses_leaves_missing_labels_missing(screen, predictor):
+def test_the_recipe_for_doses_leaves_missing_labels_missing(screen, predictor, tmp_path):
     screen.obs["drug"] = screen.obs["perturbation"].astype(object).replace({"control": "DMSO", "x/y": np.nan})
     screen.obs["dose"] = np.where(screen.obs["drug"] == "drug_A", np.nan, 10.0)
-    screen.obs["condition"] = screen.obs["drug"].astype("string") + " " + screen.obs["dose"].astype("string")
-    screen.obs.loc[screen.obs["drug"] == "DMSO", "condition"] = "DMSO"
-    predict_targets(screen, "condition", "DMSO", progress=False)
-    table = screen.uns["cdn_targets"]["table"]
-    assert list(table["group"].cat.categories) == ["A+B 10.0", "drug_B 10.0"]
+    page = (Path(__file__).resolve().parents[2] / "docs" / "preparing_data.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```python\n(condition = .*?)^```$", page, re.M | re.S)
+    exec(recipe, {"adata": screen})
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    for adata in (screen, ad.read_h5ad(tmp_path / "screen.h5ad")):
+        predict_targets(adata, "condition", "DMSO", progress=False)
+        table = adata.uns["cdn_targets"]["table"]
+        assert list(table["group"].cat.categories) == ["A+B 10.0", "drug_B 10.0"]
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "a\ud800"])
