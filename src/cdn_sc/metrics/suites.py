@@ -209,6 +209,7 @@ def real_suite(
     import scanpy
 
     from cdn_sc._contrasts import within_conditions
+    from cdn_sc._labels import LabelIndex, is_missing, label_name
 
     try:
         adata = anndata.read_h5ad(path)
@@ -221,10 +222,18 @@ def real_suite(
         raise ValueError(f"uns[{truth!r}] of {path} is no mapping of label to the name of one gene")
     if not adata.var_names.is_unique:
         raise ValueError(f"{path} has names of genes twice")
-    labels = adata.obs[groupby].astype(str).to_numpy()
-    labelled = adata.obs[groupby].notna().to_numpy()
-    if control not in labels:
+    names = [label_name(label) for label in adata.obs[groupby].astype(object)]
+    labels = np.array(names, dtype=object)
+    meant = adata.obs[groupby].notna().to_numpy() & [
+        name == str(control) or not is_missing(name) for name in names
+    ]
+    index = LabelIndex(sorted(set(labels[meant])), f"obs[{groupby!r}]")
+    found = index.find(control)
+    if found is None:
         raise ValueError(f"no cell of {path} has obs[{groupby!r}] == {control!r}")
+    control = found
+    drop = tuple(name for label in drop if (name := index.find(label)) is not None)
+    targets, _ = index.by_name(targets)
     scanpy.pp.normalize_total(adata)
     scanpy.pp.log1p(adata)
 
@@ -235,8 +244,8 @@ def real_suite(
     control_cells = cells(control)
     others: dict[str, np.ndarray] = {}
     if _from_screen(correlations):
-        others = {label: cells(label) for label in sorted(set(labels[labelled]) - {control})}
-    for label in sorted(set(labels[labelled]) - {control, *drop}):
+        others = {label: cells(label) for label in sorted(set(labels[meant]) - {control})}
+    for label in sorted(set(labels[meant]) - {control, *drop}):
         target = targets.get(label, "")
         if target not in adata.var_names:
             continue

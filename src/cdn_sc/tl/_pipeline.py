@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from cdn_sc._labels import printable
 from cdn_sc._logging import logger
 from cdn_sc._progress import progress_bar
 from cdn_sc._threads import hold_torch, pools_held
@@ -51,25 +52,31 @@ def score_groups(
     Raises
     ------
     InputError
-        No group could be scored.
+        No group could be scored. Where all of them failed with an error, the first of these is raised.
     DeviceMemoryError
         The device has too little memory for a group by itself.
     """
     results: list[GroupResult] = []
     skipped: dict[str, str] = {}
+    first_failure: BaseException | None = None
+    n_failed = 0
     with (
         pools_held(threads_within),
         progress_bar(progress, total=len(groups), desc="predict targets", unit="group") as bar,
     ):
         for group, outcome in _outcomes(scorer, groups, n_jobs, threads_within):
-            bar.set_postfix_str(group, refresh=False)
+            bar.set_postfix_str(printable(group), refresh=False)
             bar.update()
             if isinstance(outcome, GroupResult):
                 results.append(outcome)
             else:
                 skipped[group] = str(outcome)
+                n_failed += outcome.__cause__ is not None
+                first_failure = first_failure or outcome.__cause__
     if not results:
-        raise InputError(f"no group could be scored: {list_skipped(skipped)}.")
+        if first_failure is not None and n_failed == len(skipped):
+            raise first_failure
+        raise InputError(f"no group could be scored: {list_skipped(skipped)}.") from first_failure
     return results, skipped
 
 
