@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cdn_sc._files import write_bytes
 from cdn_sc.errors import InputError
 
 CHECKPOINT = "checkpoint.pt"
@@ -19,9 +20,10 @@ CHECKPOINT_KEYS = (
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint, replacing the last one in one move."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    # first into memory: on a full disk torch itself ends in an error of its own, or not at all
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, content.getvalue())
 
 
 def read_checkpoint(path: Path, device: str) -> dict[str, Any]:
