@@ -96,7 +96,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("cdn_sc.models.files.save_file", fail)
+    monkeypatch.setattr("cdn_sc._files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         models.save(small(), path, {"version": "2"})
     assert models.load(path).card["version"] == "1"

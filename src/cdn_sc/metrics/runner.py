@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 
+from cdn_sc._files import make_folder, replacing, writing
 from cdn_sc._progress import progress_bar
 from cdn_sc._threads import pools_held
 from cdn_sc.errors import MissingNameError
@@ -112,17 +113,28 @@ class EvaluationResult:
     def write(self, folder: str | PathLike[str], *, by: str | Sequence[str] | None = None) -> None:
         """Write `per_group.csv`, `summary.csv`, `summary.md` and `settings.json` into a folder.
 
-        With `by`, the means by these columns too: in `summary_by.csv`, and in `summary.md`.
+        With `by`, the means by these columns too: in `summary_by.csv`, and in `summary.md`. All are written
+        before the first takes the place of an earlier one.
+
+        Raises
+        ------
+        WriteError
+            If they cannot be written; earlier ones are as they were.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.per_group.to_csv(folder / "per_group.csv", index=False)
-        self.summary.to_csv(folder / "summary.csv", index=False)
+        make_folder(folder)
+        texts = {
+            "per_group.csv": self.per_group.to_csv(index=False),
+            "summary.csv": self.summary.to_csv(index=False),
+            "summary.md": self.to_markdown(by),
+            "settings.json": json.dumps(self.settings, indent=2, default=str) + "\n",
+        }
         if by:
-            self.summarise(by).to_csv(folder / "summary_by.csv", index=False)
-        (folder / "summary.md").write_text(self.to_markdown(by), encoding="utf-8")
-        text = json.dumps(self.settings, indent=2, default=str) + "\n"
-        (folder / "settings.json").write_text(text, encoding="utf-8")
+            texts["summary_by.csv"] = self.summarise(by).to_csv(index=False)
+        paths = [folder / name for name in texts]
+        with replacing(*paths) as parts, writing(*paths):
+            for part, text in zip(parts, texts.values(), strict=True):
+                part.write_bytes(text.encode())
 
 
 def evaluate(
@@ -191,7 +203,10 @@ def evaluate(
     ValueError
         If there is nothing to evaluate, a name is both a predictor's and a rival's, a predictor does not
         return one score a gene, pairs have no attribute that `by` names, or the file to resume from belongs
-        to another evaluation.
+        to another evaluation or is damaged (the error names the line).
+    WriteError
+        If the file to resume from cannot be written, for lack of space for example, or another run uses it;
+        the pairs in it stay.
     """
     predictors = dict(predictors or {})
     if not predictors and not rivals:

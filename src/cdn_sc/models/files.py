@@ -6,19 +6,17 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cdn_sc._files import write_bytes
 from cdn_sc._text import printable
 from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
@@ -57,6 +55,8 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
     ------
     ValueError
         If the architecture of the network is not registered, or the card is not JSON.
+    WriteError
+        If the file cannot be written, for lack of space for example; an earlier one stays as it is.
     """
     path = Path(path)
     config: Any = network.config
@@ -73,16 +73,7 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
         text = json.dumps(content | {"sha256": _text_sha256(content)}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the metadata must be JSON values: {error}") from error
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.touch(exist_ok=False)
-    try:
-        # safetensors puts a private file in its place; keep the rights that a new file gets here.
-        rights = stat.S_IMODE(temporary.stat().st_mode)
-        save_file(tensors, temporary, metadata={_KEY: text})
-        temporary.chmod(rights)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, serialise(tensors, metadata={_KEY: text}))
     return path
 
 

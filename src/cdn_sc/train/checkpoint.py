@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cdn_sc._files import write_bytes
 from cdn_sc._text import printable
 from cdn_sc.errors import InputError
 from cdn_sc.models.torch_file import LARGEST_FILE, read_torch_file
@@ -25,10 +25,10 @@ CHECKPOINT = "checkpoint.pt"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "config": str, "network": dict, "optimiser": dict, "average": dict, "step": int, "pairs": int,
     "seconds": (int, float), "recent": list, "last_map": (int, float), "given": str, "best": dict,
-    "best_score": (int, float), "best_step": int,
+    "best_score": (int, float), "best_step": int, "log": str,
 }  # fmt: skip
 # fields that the first version did not write
-_LATER = ("given", "best", "best_score", "best_step")
+_LATER = ("given", "best", "best_score", "best_step", "log")
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 _LABEL = b"cdn-sc sha256 "
@@ -52,9 +52,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             f"the state of the run has {len(signed):,} bytes, and {LARGEST_FILE:,} are the most that a "
             "checkpoint may have; a smaller network is needed"
         )
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(signed)
-    os.replace(temporary, path)
+    write_bytes(path, signed)
 
 
 def add_checksum(path: str | Path) -> None:
@@ -72,9 +70,7 @@ def add_checksum(path: str | Path) -> None:
     if not _is_unsigned(content):
         raise damaged(path, "it has a checksum, or is no file of torch")
     _read(content, path)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(_with_checksum(content))
-    os.replace(temporary, path)
+    write_bytes(path, _with_checksum(content))
 
 
 def read_checkpoint(path: Path, device: str) -> dict[str, Any]:
@@ -164,7 +160,7 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
         missing = [name for name in _TYPES if name not in saved and name not in _LATER]
         if missing:
             raise damaged(path, f"it lacks {', '.join(missing)}")
-        saved = {"given": "", "best": {}, "best_score": float("-inf"), "best_step": 0} | saved
+        saved = {"given": "", "best": {}, "best_score": float("-inf"), "best_step": 0, "log": ""} | saved
         wrong = [name for name, kind in _TYPES.items() if not isinstance(saved[name], kind)]
         if wrong or not all(type(value) is float for value in saved["recent"]):
             raise damaged(path, f"something else is in the place of {', '.join(wrong) or 'the losses'}")
