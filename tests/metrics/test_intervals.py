@@ -140,7 +140,7 @@ def test_evaluation_with_rows_of_before_networks_were_named(tmp_path):
     rng = np.random.default_rng(0)
     pairs = screen_pairs(rng, n_genes=24, n_groups=4, n_control=40, n_perturbed=(20, 30))
     result = metrics.evaluate(pairs, progress=False, n_bootstrap=50)
-    result.per_group.drop(columns="network", inplace=True)
+    del result.per_group["network"]
     result.write(tmp_path)
     rows = metrics.EvaluationResult.read(tmp_path).summarise().query("stratum == 'all'")
     assert set(rows.query("metric == 'average_precision'")["n_units"]) == {4}

@@ -49,10 +49,10 @@ def summarise(
 
     Returns
     -------
-    A tidy table: the columns of `by`, `stratum` (of `STRATA`), `metric`, `mean`, `low`, `high`, `n_groups` and
-    `n_units`, the number of networks, or of groups that stand for themselves. Groups where a metric does not
-    exist (NaN) are left out of its mean. `low` and `high` are NaN where all groups are of one network: that
-    says nothing of others.
+    A tidy table: the columns of `by`, `stratum` (of `STRATA`), `metric`, `mean`, `low`, `high`, `n_groups`
+    and `n_units`, the number of networks, or of groups that stand for themselves. Groups where a metric does
+    not exist (NaN) are left out of its mean. `low` and `high` are NaN where all groups are of one network:
+    that says nothing of others.
 
     Raises
     ------

@@ -59,7 +59,8 @@ def evaluation(
     The curves say for which share of the groups a known target is among the best k genes; of groups with one
     target that is the recall at k. Models have solid lines with 95% bootstrap intervals over the networks,
     or over the groups of a real screen, rivals dashed ones, random order is grey. The table is that of the
-    evaluation: means with their bootstrap intervals, methods in falling order of the first column, the highest mean of each column in bold.
+    evaluation: means with their bootstrap intervals, methods in falling order of the first column, the
+    highest mean of each column in bold.
 
     .. image:: /_static/plots/evaluation_groups.png
        :alt: Recall curves of a model and its rivals, and the table of their means
@@ -149,7 +150,8 @@ def _table(summary: pd.DataFrame, metrics: list[str], stratum: str) -> pd.DataFr
     if not metrics:
         raise InputError("metrics is empty: name at least one column of the table.")
     rows = summary[(summary["stratum"] == stratum) & summary["metric"].isin(metrics)]
-    table = rows.pivot(index="method", columns="metric", values=["mean", "low", "high"])
+    # a pivot table would leave out columns that are NaN altogether, as intervals of one network are
+    table = rows.pivot(index="method", columns="metric", values=["mean", "low", "high"])  # noqa: PD010
     table = table.loc[rows["method"].unique()]
     return table.sort_values(("mean", metrics[0]), ascending=False, kind="stable")
 

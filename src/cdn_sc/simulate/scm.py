@@ -107,7 +107,7 @@ def scm_dataset(
             "edges": n_edges,
             "dataset": dataset,
             "regime": regime,
-            "network": f"model {crc32(control)}",
+            "network": f"model {crc32(control.data)}",
         }
         yield Pair(control, perturbed, targets, attributes, model.graph)
 

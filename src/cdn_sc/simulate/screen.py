@@ -119,7 +119,7 @@ def screen_pairs(
             "control_cells": n_control,
             "perturbed_cells": perturbation.n_cells,
             "n_targets": len(perturbation.targets),
-            "network": f"screen {crc32(control)}",
+            "network": f"screen {crc32(control.data)}",
         }
         targets = np.searchsorted(measured, perturbation.targets)
         others = within_conditions([control[:0], *parts[:index], *parts[index + 1 :]]) if contrasts else None
