@@ -58,15 +58,59 @@ def test_shrinkage_grows_with_genes_per_cell(values, n_cells, expected):
     np.testing.assert_allclose(np.diag(precision.regression), 1, atol=1e-6)
 
 
-def test_residual_variance_is_that_of_the_residuals(values):
+def degrees_of_freedom(correlation, gene, shrinkage):
+    """Trace of the matrix that takes a gene's values to those that ridge regression on all others fits."""
+    others = [other for other in range(len(correlation)) if other != gene]
+    within = (1 - shrinkage) * correlation[np.ix_(others, others)].astype(float)
+    return np.trace(np.linalg.solve(within + shrinkage * np.eye(len(others)), within))
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_residual_variance_is_that_of_cells_not_seen(values, silent):
+    if silent:
+        values[:, 5] = 0
     found = moments(values)
     standardised = standardise(values, found.mean, found.variance)
     correlation = correlation_matrix(values, found.mean, found.variance)
     precision = shrunken_precision(correlation, len(values), 0.1)
-    residuals = standardised @ precision.regression
-    np.testing.assert_allclose(precision.residual_variance, residuals.var(axis=0, ddof=1), rtol=1e-4)
+    left = (standardised @ precision.regression).var(axis=0, ddof=1)
+    shrinkage = 0.1 + 0.2 * 7 / 300
+    varies = found.variance > 0
+    for gene in np.flatnonzero(varies):
+        of_varying = correlation[np.ix_(varies, varies)]
+        degrees = degrees_of_freedom(of_varying, varies[:gene].sum(), shrinkage)
+        expected = left[gene] / (1 - degrees / 300) ** 2
+        assert precision.residual_variance[gene] == pytest.approx(expected, rel=1e-4)
     # the chain explains part of every gene
-    assert (precision.residual_variance < 0.95).all()
+    assert (precision.residual_variance[varies] < 0.98).all()
+
+
+def test_residual_variance_in_fresh_cells():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((4100, 60)).astype(np.float32)
+    z[:, 1:] += 0.8 * z[:, :-1]
+    seen, fresh = z[:100], z[100:]
+    mean, variance, *_ = moments(seen)
+    precision = shrunken_precision(correlation_matrix(seen, mean, variance), 100, 0.02)
+    scaled = standardise(fresh, mean, variance)
+    found = (scaled @ precision.regression).var(axis=0)
+    assert np.log(found / precision.residual_variance).mean() == pytest.approx(0, abs=0.07)
+    in_sample = (standardise(seen, mean, variance) @ precision.regression).var(axis=0)
+    assert np.log(found / in_sample).mean() > 0.4  # what it would be without the correction
+
+
+def test_residual_variance_is_judged_by_control_cells_alone(values):
+    rng = np.random.default_rng(2)
+    contrasts = within_conditions([rng.standard_normal((60, 7)).astype(np.float32)])
+    summary = summarize_control(values, contrasts)
+    standardised = standardise(values, summary.mean, summary.variance)
+    for precision, shrinkage in zip(summary.precisions, (0.02, 0.1, 0.35), strict=True):
+        left = (standardised @ precision.regression).var(axis=0, ddof=1)
+        s = shrinkage + 0.2 * 7 / 359
+        for gene in range(7):
+            degrees = degrees_of_freedom(summary.correlation, gene, s)
+            expected = left[gene] / (1 - degrees / 359) ** 2
+            assert precision.residual_variance[gene] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("constant", [False, True])

@@ -12,6 +12,8 @@ import cdn_sc
 from cdn_sc.simulate import Pair, screen, screen_pairs
 from cdn_sc.simulate.perturbation import KINDS
 
+screen_module = sys.modules["cdn_sc.simulate.screen"]  # the function of that name hides it
+
 
 def group_cells(adata, group, *, responding=True):
     chosen = adata.obs["perturbation"] == group
@@ -267,7 +269,7 @@ def test_targets_point_at_the_genes_hit(measured_per_gene):
     for pair in pairs:
         assert pair.control.shape[1] == pair.perturbed.shape[1] == 30
         change = pair.perturbed.mean(axis=0) - pair.control.mean(axis=0)
-        falls.append(change[pair.targets[0]] < 0)
+        falls += (change[pair.targets] < 0).tolist()
     assert np.mean(falls) > 0.9
     assert (pairs[0].control is pairs[1].control) == (measured_per_gene == 1.0)
 
@@ -275,9 +277,10 @@ def test_targets_point_at_the_genes_hit(measured_per_gene):
 def test_selected_panels_keep_the_most_changed():
     narrow = pairs_of(measured_per_gene=4.0, n_groups=8, n_targets=(0, 1))
     for pair in narrow:
-        assert len(pair.targets) == 2
-        assert pair.targets.max() < 30
+        assert len(pair.targets) + pair.n_missing == 2
+        assert (pair.targets < 30).all()
         assert pair.graph.shape == (30, 30)
+    assert any(pair.n_missing for pair in narrow)
 
     def typical_t(pair):
         error = pair.control.var(axis=0) / len(pair.control) + pair.perturbed.var(axis=0) / len(
@@ -287,6 +290,43 @@ def test_selected_panels_keep_the_most_changed():
 
     # same seed, same network size after selection: chosen genes changed more than all measured ones
     assert np.median([typical_t(p) for p in narrow]) > 1.3 * np.median([typical_t(p) for p in pairs_of()])
+
+
+def test_panels_are_chosen_without_a_look_at_the_targets(monkeypatch):
+    """The largest |t| of all measured genes, and nothing else: whoever was hit, the panel is the same."""
+    wide, chosen = [], []
+
+    def spy(control, perturbed, number):
+        wide.append((control, perturbed))
+        chosen.append(most_changed(control, perturbed, number))
+        return chosen[-1]
+
+    most_changed = screen_module._most_changed
+    monkeypatch.setattr(screen_module, "_most_changed", spy)
+    pairs = pairs_of(measured_per_gene=4.0, n_groups=6, n_perturbed=(40, 40))
+    assert len(pairs) == len(wide) == 6
+    for pair, (control, perturbed), kept in zip(pairs, wide, chosen, strict=True):
+        error = np.sqrt(control.var(axis=0) / len(control) + perturbed.var(axis=0) / len(perturbed) + 1e-9)
+        t = np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / error
+        assert t[kept].min() >= np.delete(t, kept).max() - 1e-4
+        np.testing.assert_array_equal(pair.control, control[:, kept])
+        np.testing.assert_array_equal(pair.perturbed, perturbed[:, kept])
+
+
+def test_genes_of_interest_are_drawn_at_random():
+    """As often targets as chance makes them: in place of the weakest of the genes that changed."""
+    options = {"measured_per_gene": 3.0, "n_groups": 40, "n_targets": (1,), "kinds": {"activity": 1}}
+    plain, mixed = pairs_of(**options), pairs_of(of_interest=0.5, **options)
+    assert all(pair.control.shape[1] == 30 for pair in mixed)
+
+    def found(pairs):
+        return np.mean([len(pair.targets) for pair in pairs])
+
+    # 15 of 90 by |t|, and 15 of the other 75 at random
+    assert 0.1 < found(mixed) < 0.6
+    assert found(plain) < 0.7
+    with pytest.raises(ValueError, match=r"of_interest is 1\.5"):
+        pairs_of(of_interest=1.5)
 
 
 def test_unusable_pairs():

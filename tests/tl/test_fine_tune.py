@@ -17,7 +17,6 @@ from cdn_sc import errors, models
 from cdn_sc.simulate import Pair
 from cdn_sc.tl import _fine_tune as module
 from cdn_sc.tl import fine_tune, predict_targets
-from cdn_sc.tl._candidates import candidate_genes
 
 GENE_TRANSFORMER = {
     "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "edge_channels": 4,
@@ -207,17 +206,78 @@ def test_pairs_are_those_that_predictions_see(screen, monkeypatch):
         candidates = sorted(rows["gene"].astype(str))
         assert pair.control.shape[1] == 6
         assert pair.attributes["kind"] == "knockdown"
-        (target,) = pair.targets
-        if group in candidates:
-            genes = candidates
-        else:  # the target takes the place of the weakest
-            weakest = rows.loc[rows["t_statistic"].abs().idxmin(), "gene"]
-            genes = sorted({*candidates, group} - {weakest})
-        assert genes[target] == group
-        np.testing.assert_array_equal(pair.control, values.loc[labels == "control", genes])
-        np.testing.assert_array_equal(pair.perturbed, values.loc[labels == group, genes])
-    assert any(p.attributes["group"] not in set(table[table["group"] == p.attributes["group"]]["gene"])
-               for p in given.training)  # fmt: skip
+        # a target that is no candidate of a prediction is none of the pair's genes either
+        assert [candidates[target] for target in pair.targets] == [group] * (group in candidates)
+        assert pair.n_missing == (group not in candidates)
+        control = values[labels == "control"].sort_index()
+        np.testing.assert_array_equal(pair.control, control[candidates])
+        np.testing.assert_array_equal(pair.perturbed, values.loc[labels == group, candidates])
+    assert {pair.n_missing for pair in given.training} == {0, 1}
+
+
+def test_targets_that_are_no_candidates(screen, caplog):
+    """Their groups are learned from as they would be seen; with no other there is nothing to learn."""
+    tuned(screen, n_genes=6, epochs=1)
+    assert "of these groups is none of their candidate genes" in caplog.text
+    labels = sorted(set(screen.obs["gene"]) - {"control"})
+    values = screen.X.toarray()
+    for label in labels:  # of each target as much in its own cells as elsewhere
+        own = np.flatnonzero(screen.obs["gene"] == label)
+        values[own, screen.var_names.get_loc(label)] = values[:, screen.var_names.get_loc(label)].mean()
+    screen.X = sparse.csr_matrix(values)
+    with pytest.raises(errors.InputError, match="targets of all 8 groups are none of their candidate genes"):
+        tuned(screen, n_genes=2, epochs=1)
+
+
+def test_who_was_hit_does_not_choose_the_candidates(screen, monkeypatch):
+    """Training on decoys as targets takes the very same genes and cells."""
+    labels = sorted(set(screen.obs["gene"]) - {"control"})
+    decoys = {label: labels[(place + 3) % len(labels)] for place, label in enumerate(labels)}
+    _, true = pairs_given_to_training(monkeypatch, screen, n_genes=6, validation=0)
+    _, false = pairs_given_to_training(monkeypatch, screen, n_genes=6, validation=0, targets=decoys)
+    for one, other in zip(true.training, false.training, strict=True):
+        np.testing.assert_array_equal(one.perturbed, other.perturbed)
+        np.testing.assert_array_equal(one.control, other.control)
+
+
+def test_validation_reads_the_same_correlations_as_training(screen, monkeypatch):
+    from cdn_sc import predictors
+    from cdn_sc.train import objective
+
+    read, summarise = [], predictors.control_summary
+    monkeypatch.setattr(
+        predictors, "control_summary", lambda control, given: read.append(given) or summarise(control, given)
+    )
+    _, pairs = pairs_given_to_training(monkeypatch, screen, validation=0.4)
+    validated = list(pairs.validation)
+    objective.validate(small_network(), validated)
+    assert len(read) == len(validated) > 0
+    for contrasts, pair in zip(read, validated, strict=True):
+        assert contrasts.shape[0] > 100
+        np.testing.assert_array_equal(contrasts, pair.contrasts)
+
+
+def test_fingerprint_is_of_everything_that_is_read(screen, monkeypatch):
+    """A cell of another condition, which only the correlations read, changes it; a cell outside does not."""
+    screen.obs["gene"] = screen.obs["gene"].astype(str)
+    labels = sorted(set(screen.obs["gene"]) - {"control"})
+    groups = labels[:5]
+
+    def fingerprint(adata, **options):
+        return pairs_given_to_training(monkeypatch, adata, groups=groups, **options)[1].fingerprint
+
+    before = fingerprint(screen)
+    assert fingerprint(screen.copy()) == before
+    for label in (labels[-1], groups[0], "control"):
+        changed = screen.copy()
+        rows = np.flatnonzero(changed.obs["gene"] == label)
+        values = changed.X.toarray()
+        values[rows[:2], 3] = values[rows[:2], 3][::-1] + np.float32(0.25)
+        changed.X = sparse.csr_matrix(values)
+        assert fingerprint(changed) != before, label
+    unlabelled = screen.copy()
+    unlabelled.obs.loc[unlabelled.obs_names[unlabelled.obs["gene"] == labels[-1]], "gene"] = np.nan
+    assert fingerprint(unlabelled) != before
 
 
 def test_shared_candidates(screen, monkeypatch):
@@ -225,19 +285,8 @@ def test_shared_candidates(screen, monkeypatch):
     arrays = {id(pair.control) for pair in given.training}
     assert len(arrays) == 1
     assert given.training[0].control.shape[1] == 10
-    assert len({int(pair.targets[0]) for pair in given.training}) == N_GROUPS
-
-
-def test_forced_candidates():
-    from cdn_sc.tl._candidates import ArmStatistics
-
-    ones, mean = np.ones(5), np.array([0.0, 5, 4, 3, 2])
-    arms = [ArmStatistics(10, m, ones, np.array([1, 1, 1, 1, 0], bool)) for m in (np.zeros(5), mean)]
-    choose = lambda **options: list(candidate_genes(*arms, **({"mask": None} | options)))  # noqa: E731
-    assert choose(n_genes=2) == [1, 2]
-    assert choose(n_genes=2, always=[0]) == [0, 1]
-    assert choose(n_genes=2, always=[4]) == [1, 2]  # it varies in neither arm
-    assert choose(n_genes=2, always=[0], mask=np.array([0, 1, 1, 0, 0], bool)) == [1, 2]
+    found = [int(target) for pair in given.training for target in pair.targets]
+    assert len(found) == len(set(found)) == N_GROUPS - sum(pair.n_missing for pair in given.training)
 
 
 def test_several_targets_and_unknown_ones(screen, monkeypatch):

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -78,7 +79,8 @@ def test_a_large_condition_beside_many_small_ones(seed):
     sizes = [1500, *[10] * 150]
     starts = np.cumsum([0, *sizes])
     conditions = {f"c{i}": np.arange(a, b) for i, (a, b) in enumerate(pairwise(starts))}
-    drawn = _screen_cells._draw(conditions, 2000, seed)
+    names = pd.Index([f"cell {i}" for i in range(sum(sizes))])
+    drawn = _screen_cells._draw(conditions, names, 2000, seed)
     assert sum(map(len, drawn.values())) >= 1990
     assert len(drawn["c0"]) >= 400
     assert all(len(cells) == 10 for name, cells in drawn.items() if name != "c0")

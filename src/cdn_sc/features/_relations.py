@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import eigsh
+from scipy.linalg import eigh
 
 MIXING_MATRICES = ("correlation", "squared_correlation", "partial")
 # correlations below this many standard errors count as none
@@ -11,12 +11,16 @@ THRESHOLD = 2.0
 N_PROGRAMMES = 5
 
 
+# Strengths this close are equal but for rounding in single precision
+TIE = 1e-5
+
+
 class ProgrammeFree(NamedTuple):
     """Correlations after their leading directions are taken out.
 
     What many genes share (cell cycle, growth, quality) moves in groups for reasons that have nothing to do
-    with a target. `directions` is genes x programmes, orthonormal; `weights` genes x genes, zero diagonal,
-    rows of about unit length.
+    with a target. `directions` is genes x programmes, orthogonal, the square of each one's length the share
+    of it that is taken out; `weights` genes x genes, zero diagonal, rows of about unit length.
     """
 
     directions: np.ndarray
@@ -64,15 +68,54 @@ def largest_singular_value(weights: np.ndarray) -> float:
 
 
 def programme_free(correlation: np.ndarray) -> ProgrammeFree:
-    """Take the leading directions out of the correlations; panels of fewer than 8 genes have none."""
+    """Take the leading directions out of the correlations, down to the level of the first that stays.
+
+    So nothing is taken out where no direction leads, and of two that lead alike neither is preferred: which
+    basis the solver picks there, and the order of the genes, do not matter. Panels of fewer than 8 genes have
+    no leading directions.
+    """
     n_genes = correlation.shape[0]
     number = min(N_PROGRAMMES, n_genes // 8)
     if number == 0:
         return ProgrammeFree(
             np.zeros((n_genes, 0), dtype=np.float32), np.zeros((n_genes, n_genes), dtype=np.float32)
         )
-    start = np.ones(n_genes, dtype=np.float32)
-    values, vectors = eigsh(correlation, k=number, v0=start, tol=1e-3)
-    left = correlation - (vectors * values) @ vectors.T
+    # all of the spectrum's leading end, not an iteration from a start that may be blind to some of it
+    last = n_genes - 1
+    values, vectors = eigh(correlation, subset_by_index=[last - number, last], check_finite=False)
+    beyond = np.maximum(values[1:] - max(values[0], 0.0), 0.0)
+    share = beyond / np.maximum(values[1:], TIE)
+    left = correlation - (vectors[:, 1:] * beyond) @ vectors[:, 1:].T
     np.fill_diagonal(left, 0.0)
-    return ProgrammeFree(vectors, unit_rows(left))
+    return ProgrammeFree((vectors[:, 1:] * np.sqrt(share)).astype(np.float32), unit_rows(left))
+
+
+def strongest(strength: np.ndarray, number: int, beyond: float = 0.0) -> np.ndarray:
+    """For each gene the others that it is most closely related to.
+
+    Parameters
+    ----------
+    strength
+        Genes x genes, at least 0; the diagonal plays no part.
+    number
+        How many at most.
+    beyond
+        Relations of no more than this strength count as none.
+
+    Returns
+    -------
+    Genes x at most `number`, int64: indices, ascending, -1 behind them where there are fewer. Of genes that
+    are related equally closely, where not all of them have a place, none is taken, nor is one that is not
+    related at all: to choose among them would be to go by the order of the genes.
+    """
+    n_genes = len(strength)
+    number = min(number, n_genes - 1)
+    if number < 1:
+        return np.zeros((n_genes, 0), dtype=np.int64)
+    strength = strength.copy()
+    np.fill_diagonal(strength, -1.0)
+    found = np.argpartition(-strength, number, axis=1)[:, : number + 1]
+    values = np.take_along_axis(strength, found, axis=1)
+    taken = values > np.maximum(values.min(axis=1, keepdims=True), beyond) + TIE
+    found = np.sort(np.where(taken, found, n_genes), axis=1)[:, :number]
+    return np.where(found < n_genes, found, -1).astype(np.int64)

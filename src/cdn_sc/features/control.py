@@ -11,7 +11,9 @@ from cdn_sc.features._relations import (
     largest_singular_value,
     mixing_matrices,
     programme_free,
+    row_squares,
     sparse_correlation,
+    strongest,
 )
 from cdn_sc.features.local_regression import LocalRegression, fit_local_regression
 
@@ -20,6 +22,8 @@ from cdn_sc.features.local_regression import LocalRegression, fit_local_regressi
 SHRINKAGES = (0.02, 0.1, 0.35)
 # Genes of which each gene sees what is known of the pair
 N_NEIGHBOURS = 16
+# Regressions on more genes than cells leave at least this share of the cells free
+LEAST_LEFT = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Precision:
         ``regression[k, j]``: column j turns standardised values into the residual of gene j after
         (ridge) regression on all other genes; ones on the diagonal, genes x genes.
     residual_variance
-        Variance of those residuals in the cells that C came from, per gene.
+        Variance of those residuals to be expected in cells that C did not come from, per gene.
     """
 
     matrix: np.ndarray
@@ -50,7 +54,11 @@ class Precision:
 
 
 def shrunken_precision(
-    correlation: np.ndarray, n_cells: int, shrinkage: float, standardised: np.ndarray | None = None
+    correlation: np.ndarray,
+    n_cells: int,
+    shrinkage: float,
+    standardised: np.ndarray | None = None,
+    judged_by: np.ndarray | None = None,
 ) -> Precision:
     """Invert a correlation matrix after shrinkage towards the identity.
 
@@ -65,6 +73,9 @@ def shrunken_precision(
     standardised
         The cells x genes that the correlations were computed from: where they are few, the inverse costs
         less with them (Woodbury's identity).
+    judged_by
+        Correlations of those cells, of the ones behind `correlation`, whose residuals count; of all of them
+        when None.
     """
     n_genes = correlation.shape[0]
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
@@ -75,14 +86,34 @@ def shrunken_precision(
         shrunk[np.diag_indices(n_genes)] = 1.0
         matrix = np.linalg.inv(shrunk.astype(np.float64))
     diagonal = np.diag(matrix).copy()
-    # diag(M C M) with (1 - s) C = M^-1 - s I
-    quadratic = (diagonal - shrinkage * np.einsum("ij,ij->j", matrix, matrix)) / (1.0 - shrinkage)
-    residual_variance = np.maximum(quadratic / diagonal**2, 1e-4)
-    return Precision(
-        matrix.astype(np.float32),
-        (matrix / diagonal).astype(np.float32),
-        residual_variance.astype(np.float32),
-    )
+    regression = (matrix / diagonal).astype(np.float32)
+    squares = row_squares(matrix)
+    if judged_by is None:
+        # diag(M C M) with (1 - s) C = M^-1 - s I
+        variance = (diagonal - shrinkage * squares) / (1.0 - shrinkage) / diagonal**2
+    else:
+        variance = np.einsum("ij,ij->j", regression, judged_by @ regression)
+    degrees = _degrees_of_freedom(correlation, np.trace(matrix) - squares / diagonal, shrinkage)
+    # what they took from their own cells (generalised cross-validation: Golub, Heath and Wahba 1979)
+    variance = variance / np.maximum(1.0 - degrees / n_cells, LEAST_LEFT) ** 2
+    return Precision(matrix.astype(np.float32), regression, np.maximum(variance, 1e-4).astype(np.float32))
+
+
+def _degrees_of_freedom(correlation: np.ndarray, trace: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Effective number of genes that each gene's regression on all others fits.
+
+    Parameters
+    ----------
+    correlation
+        C, genes x genes.
+    trace
+        Of the inverse of (1 - s) C + s I without the gene, per gene.
+    shrinkage
+        s.
+    """
+    # the trace of (1 - s) C times that inverse; a gene that correlates with nothing takes no part
+    alone = row_squares(correlation) <= 1.0
+    return (alone.size - 1) - shrinkage * trace - (1.0 - shrinkage) * (alone.sum() - alone)
 
 
 def _inverse_from_cells(standardised: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -123,13 +154,15 @@ class ControlSummary:
     correlation
         Pearson correlations within conditions, genes x genes, float32; ones on the diagonal.
     precisions
-        Regularised inverses of `correlation`, one for each of ``SHRINKAGES``.
+        Regularised inverses of `correlation`, one for each of ``SHRINKAGES``; their residual variances are
+        those of control cells.
     partial
         Partial correlations at the middle shrinkage, genes x genes, zeros on the diagonal.
     strength
         Larger of the absolute correlation and partial correlation, genes x genes, zeros on the diagonal.
     neighbours
-        Genes x neighbours, int64: genes of largest `strength`, at most ``N_NEIGHBOURS``, in no order.
+        Genes x neighbours, int64: genes of largest `strength`, at most ``N_NEIGHBOURS``, ascending; -1 behind
+        them where there are fewer, see :func:`cdn_sc.features._relations.strongest`.
     local
         Quadratic regression of each gene on its strongest neighbours.
     mixing, sparse, sparse_norm, programme_free
@@ -226,20 +259,21 @@ def summarize_control(values: np.ndarray, contrasts: np.ndarray | None = None) -
         )
     mean, variance, kurtosis, detection = moments(values)
     standardised, n_relation_cells = standardise(values, mean, variance), values.shape[0]
-    if contrasts is None or not len(contrasts):
-        correlation = correlation_matrix(values, mean, variance)
-    else:
+    correlation = of_control = correlation_of(standardised)
+    if contrasts is not None and len(contrasts):
         if contrasts.ndim != 2 or contrasts.shape[1] != values.shape[1]:
             raise ValueError(
                 f"the contrasts have shape {contrasts.shape}; contrasts x {values.shape[1]} genes are needed"
             )
         correlation = _pooled_correlation(standardised, standardise(contrasts, np.zeros_like(mean), variance))
         n_relation_cells += len(contrasts)
-    precisions = tuple(shrunken_precision(correlation, n_relation_cells, s) for s in SHRINKAGES)
+    judged_by = None if correlation is of_control else of_control
+    precisions = tuple(
+        shrunken_precision(correlation, n_relation_cells, s, judged_by=judged_by) for s in SHRINKAGES
+    )
     partial = precisions[1].partial_correlation()
     strength = np.maximum(np.abs(partial), np.abs(correlation))
     np.fill_diagonal(strength, 0.0)
-    k = min(N_NEIGHBOURS, strength.shape[0] - 1)
     sparse = sparse_correlation(correlation, n_relation_cells)
     return ControlSummary(
         n_cells=values.shape[0],
@@ -253,8 +287,8 @@ def summarize_control(values: np.ndarray, contrasts: np.ndarray | None = None) -
         precisions=precisions,
         partial=partial,
         strength=strength,
-        neighbours=np.argpartition(-strength, k - 1, axis=1)[:, :k].astype(np.int64),
-        local=fit_local_regression(standardised, strength),
+        neighbours=strongest(strength, N_NEIGHBOURS),
+        local=fit_local_regression(standardised, strength, n_relation_cells),
         mixing=mixing_matrices(correlation, partial),
         sparse=sparse,
         sparse_norm=largest_singular_value(sparse),

@@ -47,7 +47,8 @@ class GeneInputs:
         Genes x ``len(FEATURES)``, float32, within [-12, 12].
     neighbours
         Genes x neighbours, int64: indices of the genes with the largest absolute correlation or partial
-        correlation in the control cells (at most ``N_NEIGHBOURS``, fewer in small panels), in no order.
+        correlation in the control cells, at most ``N_NEIGHBOURS``, ascending; -1 behind them where a gene has
+        fewer.
     edges
         Genes x neighbours x ``len(EDGE_FEATURES)``, float32: what is known of each such pair.
     mixing
@@ -137,4 +138,4 @@ def _neighbourhood(
         ],
         axis=2,
     )
-    return neighbours, edges.astype(np.float32)
+    return neighbours, np.where(neighbours[..., None] >= 0, edges, 0.0).astype(np.float32)

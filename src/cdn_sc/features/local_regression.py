@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdn_sc._compile import compiled, compiled_sums
+from cdn_sc.features._relations import strongest
 
 N_REGRESSORS = 8
 RIDGE = 0.02
@@ -16,13 +17,20 @@ RIDGE = 0.02
 MAX_FIT_CELLS = 4000
 # regressors beyond this many standard deviations count as this far out: squares must not explode
 MAX_DEVIATION = 5.0
+# a fit to few cells leaves at least this share of them free
+LEAST_LEFT = 0.1
 
 
 @compiled
 def _fill_design(by_gene: np.ndarray, neighbours: np.ndarray, design: np.ndarray) -> None:
-    """Rows of the design: ones, each neighbour, each neighbour's square less its mean of 1."""
+    """Rows of the design: ones, each neighbour, each neighbour's square less its mean of 1; 0 for none."""
     k = neighbours.size
     for j in range(k):
+        if neighbours[j] < 0:
+            for cell in range(design.shape[1]):
+                design[1 + j, cell] = 0.0
+                design[1 + k + j, cell] = 0.0
+            continue
         source = by_gene[neighbours[j]]
         for cell in range(source.size):
             z = min(max(source[cell], -MAX_DEVIATION), MAX_DEVIATION)
@@ -84,11 +92,12 @@ class LocalRegression:
     Parameters
     ----------
     regressors
-        Genes x neighbours, indices.
+        Genes x neighbours, indices, -1 where a gene has fewer.
     coefficients
         Genes x (1 + 2 neighbours): intercept, linear and quadratic terms, for standardised values.
     mean, variance
-        Of the residuals in the control cells, per gene.
+        Of the residuals, per gene: the mean in the control cells, and the variance to be expected in control
+        cells that the fit has not seen.
     """
 
     regressors: np.ndarray
@@ -107,7 +116,9 @@ class LocalRegression:
         return _residual_moments(np.ascontiguousarray(standardised.T), self.regressors, self.coefficients)
 
 
-def fit_local_regression(standardised: np.ndarray, strength: np.ndarray) -> LocalRegression:
+def fit_local_regression(
+    standardised: np.ndarray, strength: np.ndarray, n_relation_cells: int
+) -> LocalRegression:
     """Fit the regressions.
 
     Parameters
@@ -115,21 +126,34 @@ def fit_local_regression(standardised: np.ndarray, strength: np.ndarray) -> Loca
     standardised
         Control cells x genes, float32, mean 0 and variance 1.
     strength
-        Genes x genes: how closely two genes are related; each gene takes its ``N_REGRESSORS`` largest.
+        Genes x genes: how closely two genes are related; each gene takes its ``N_REGRESSORS`` largest, see
+        :func:`cdn_sc.features._relations.strongest`.
+    n_relation_cells
+        Cells that `strength` came from. What chance alone makes of so many genes counts as no relation: it
+        would be chosen for how well it happens to fit these cells, and the residuals would look too small.
     """
-    n_cells, n_genes = standardised.shape
-    k = min(N_REGRESSORS, n_genes - 1)
-    strength = strength.copy()
-    np.fill_diagonal(strength, -1.0)
-    regressors = np.sort(np.argpartition(-strength, k - 1, axis=1)[:, :k], axis=1).astype(np.int64)
-    by_gene = np.ascontiguousarray(standardised[:: max(1, n_cells // MAX_FIT_CELLS)].T)
+    chance = np.sqrt(2.0 * np.log(max(len(strength), 2)) / n_relation_cells)
+    regressors = strongest(strength, N_REGRESSORS, beyond=float(chance))
+    by_gene = np.ascontiguousarray(_cells_to_fit(standardised).T)
     gram, moment = _normal_equations(by_gene, regressors)
     used = by_gene.shape[1]
     width = gram.shape[1]
     # with few cells the squares of many neighbours would fit noise
     penalty = np.full(width, (RIDGE + 2.0 * width / used) * used)
     penalty[0] = 1e-6 * used
-    coefficients = np.linalg.solve(gram + np.diag(penalty), moment[..., None])[..., 0]
-    coefficients = coefficients.astype(np.float32)
+    penalised = gram + np.diag(penalty)
+    coefficients = np.linalg.solve(penalised, moment[..., None])[..., 0].astype(np.float32)
     mean, variance = _residual_moments(by_gene, regressors, coefficients)
+    # what the fit took from its own cells (generalised cross-validation: Golub, Heath and Wahba 1979)
+    degrees = np.trace(np.linalg.solve(penalised, gram), axis1=1, axis2=2)
+    variance = variance / np.maximum(1.0 - degrees / used, LEAST_LEFT) ** 2
     return LocalRegression(regressors, coefficients, mean, np.maximum(variance, 1e-4))
+
+
+def _cells_to_fit(standardised: np.ndarray) -> np.ndarray:
+    """All cells, or every so many of them in the order of their sums: theirs in the array plays no part."""
+    step = len(standardised) // MAX_FIT_CELLS
+    if step < 2:
+        return standardised
+    order = np.argsort(standardised.sum(axis=1, dtype=np.float64), kind="stable")
+    return standardised[np.sort(order[::step])]

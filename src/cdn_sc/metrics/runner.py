@@ -339,10 +339,10 @@ def _score_pair(
             "pair": number,
             **pair.attributes,
             "method": method,
-            **rank_metrics(score_ranks(scores, tie_break)[is_target], n_genes),
+            **rank_metrics(score_ranks(scores, tie_break)[is_target], n_genes, pair.n_missing),
             "n_candidates": n_genes,
-            "n_targets": int(is_target.sum()),
-            "n_missing": 0,
+            "n_targets": int(is_target.sum()) + pair.n_missing,
+            "n_missing": pair.n_missing,
             "trivial": trivial,
             "seconds": seconds,
         }

@@ -83,7 +83,7 @@ class GeneInputsLike(Protocol):
 
     @property
     def neighbours(self) -> np.ndarray:
-        """Genes x K, indices of genes."""
+        """Genes x K, indices of genes, -1 where there are fewer neighbours."""
 
     @property
     def edges(self) -> np.ndarray:
@@ -162,9 +162,9 @@ def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None])
     for b, x in enumerate(inputs):
         genes, width = x.neighbours.shape
         features[b, :genes] = x.features
-        neighbours[b, :genes, :width] = x.neighbours
+        neighbours[b, :genes, :width] = np.maximum(x.neighbours, 0)
         edges[b, :genes, :width] = x.edges
-        edge_mask[b, :genes, :width] = True
+        edge_mask[b, :genes, :width] = x.neighbours >= 0
         mixing[b, :, :genes, :genes] = x.mixing
         mask[b, :genes] = True
     kind = [KIND_NAMES.index(name or "unknown") for name in kinds]

@@ -16,7 +16,7 @@ class Pair:
     perturbed
         Values of the perturbed arm, cells x genes, float32.
     targets
-        Indices of the genes that were intervened on.
+        Indices of the genes that were intervened on; none where the choice of genes left all of them out.
     attributes
         What is known about the pair (mechanism, intervention, kind, sizes, seed ...), for tables.
     graph
@@ -24,6 +24,8 @@ class Pair:
     contrasts
         How the cells of the other conditions of the same screen vary within these, contrasts x genes: see
         :func:`cdn_sc.features.summarize_control`. None where there are none, or they play no part.
+    n_missing
+        Further targets that are measured but are none of these genes: they count as ranked last.
     """
 
     control: np.ndarray
@@ -32,6 +34,7 @@ class Pair:
     attributes: dict[str, str | int | float] = field(default_factory=dict)
     graph: np.ndarray | None = None
     contrasts: np.ndarray | None = None
+    n_missing: int = 0
 
     def __repr__(self) -> str:
         """Sizes, not values: a notebook that shows a pair should not fill with numbers."""

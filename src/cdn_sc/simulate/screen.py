@@ -38,6 +38,7 @@ def screen_pairs(
     strength: float | None = None,
     hidden_share: float | None = None,
     measured_per_gene: float = 1.0,
+    of_interest: float = 0.0,
     effect: float | None = None,
     penetrance: float | None = None,
     contrasts: bool = False,
@@ -67,8 +68,12 @@ def screen_pairs(
         when None.
     measured_per_gene
         Above 1, this many times `n_genes` are measured, and each group keeps the `n_genes` of them with
-        the largest absolute Welch t, and its targets: what a choice of candidates by differential
-        expression leaves. The groups then no longer share one control array.
+        the largest absolute Welch t: what a choice of candidates by differential expression leaves. Nothing
+        looks at the targets; those left out are counted in ``Pair.n_missing``. The groups then no longer
+        share one control array.
+    of_interest
+        With `measured_per_gene` above 1: this share of each group's genes is chosen at random from the rest,
+        in place of the weakest, as a user adds genes of interest to those that changed.
     effect, penetrance
         As of :func:`cdn_sc.simulate.perturbation.draw_perturbation`; drawn when None.
     contrasts
@@ -90,7 +95,7 @@ def screen_pairs(
     _check_frequencies("kinds", list(kinds.values()))
     _check_frequencies("n_targets", n_targets)
     _check_cells(n_control, n_perturbed)
-    _check_shares(hidden_share=hidden_share, penetrance=penetrance)
+    _check_shares(hidden_share=hidden_share, penetrance=penetrance, of_interest=of_interest)
     _check_strength(strength)
     if len(n_targets) > n_genes:
         raise ValueError(
@@ -124,7 +129,12 @@ def screen_pairs(
         targets = np.searchsorted(measured, perturbation.targets)
         others = within_conditions([control[:0], *parts[:index], *parts[index + 1 :]]) if contrasts else None
         pair = Pair(control, parts[index], targets, attributes, graph, others)
-        pairs.append(pair if n_measured == n_genes else _panel_of_most_changed(pair, n_genes))
+        if n_measured > n_genes:
+            kept = _most_changed(control, pair.perturbed, n_genes - round(of_interest * n_genes))
+            rest = np.setdiff1d(np.arange(n_measured), kept)
+            added = rng.choice(rest, n_genes - kept.size, replace=False)
+            pair = _at_genes(pair, np.sort(np.concatenate([kept, added])))
+        pairs.append(pair)
     return pairs
 
 
@@ -168,25 +178,25 @@ def _normalised(screen_counts: ScreenCounts, measured: np.ndarray, rng: np.rando
     return log_normalise(counts, totals, scale)
 
 
-def _panel_of_most_changed(pair: Pair, n_genes: int) -> Pair:
-    """Keep the targets and the genes with the largest absolute Welch t, `n_genes` in all."""
-    kept = _most_changed(pair.control, pair.perturbed, pair.targets, n_genes)
+def _at_genes(pair: Pair, kept: np.ndarray) -> Pair:
+    """The pair at some of its genes, indices ascending; targets that are none of them count as missing."""
+    targets = np.flatnonzero(np.isin(kept, pair.targets))
     return Pair(
         np.ascontiguousarray(pair.control[:, kept]),
         np.ascontiguousarray(pair.perturbed[:, kept]),
-        np.searchsorted(kept, pair.targets),
+        targets,
         pair.attributes,
         None if pair.graph is None else pair.graph[np.ix_(kept, kept)],
         None if pair.contrasts is None else np.ascontiguousarray(pair.contrasts[:, kept]),
+        n_missing=len(pair.targets) - len(targets),
     )
 
 
-def _most_changed(control: np.ndarray, perturbed: np.ndarray, always: np.ndarray, number: int) -> np.ndarray:
-    """Indices, ascending, of the genes with the largest absolute Welch t, with some that always stay."""
+def _most_changed(control: np.ndarray, perturbed: np.ndarray, number: int) -> np.ndarray:
+    """Indices, ascending, of the genes with the largest absolute Welch t."""
     error = control.var(axis=0) / len(control) + perturbed.var(axis=0) / len(perturbed)
     t = np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / np.sqrt(error + 1e-9)
-    t[always] = np.inf
-    return np.sort(np.argpartition(-t, number - 1)[:number])
+    return np.sort(np.argsort(-t, kind="stable")[:number])
 
 
 def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Mean and variance of an arm, its change against control, and which genes are candidates."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +91,6 @@ def candidate_genes(
     *,
     n_genes: int | None,
     mask: np.ndarray | None,
-    always: Sequence[int] | np.ndarray = (),
 ) -> np.ndarray:
     """Return the positions of the candidate genes of a group, increasing.
 
@@ -106,15 +104,12 @@ def candidate_genes(
         How many genes at most: those with the largest absolute Welch t. `None`: no limit.
     mask
         Genes of the user's choice, in place of the choice by t; `n_genes` does not apply to them.
-    always
-        Positions of genes that the choice by t takes first, if they vary.
 
     Returns
     -------
     Positions of genes that vary in at least one of the arms; none if there are none.
     """
     strength = np.abs(welch_t(control, perturbed))
-    strength[np.asarray(always, dtype=int)] = np.inf
     return _strongest(control.varies | perturbed.varies, strength, n_genes, mask)
 
 
@@ -131,20 +126,12 @@ class SharedCandidates:
         np.maximum(self._strength, np.abs(welch_t(self._control, perturbed)), out=self._strength)
         self._varies |= perturbed.varies
 
-    def choose(
-        self,
-        *,
-        n_genes: int | None,
-        mask: np.ndarray | None,
-        always: Sequence[int] | np.ndarray = (),
-    ) -> np.ndarray:
+    def choose(self, *, n_genes: int | None, mask: np.ndarray | None) -> np.ndarray:
         """Return the positions of the candidate genes, increasing: see `candidate_genes`.
 
         Those with the largest absolute Welch t in any group, of the genes that vary in any arm.
         """
-        strength = self._strength.copy()
-        strength[np.asarray(always, dtype=int)] = np.inf
-        return _strongest(self._varies, strength, n_genes, mask)
+        return _strongest(self._varies, self._strength, n_genes, mask)
 
 
 def _strongest(

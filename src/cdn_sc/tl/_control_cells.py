@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from cdn_sc.errors import InputError
 from cdn_sc.tl._candidates import arm_statistics
 from cdn_sc.tl._checks import LARGEST_VALUE
-from cdn_sc.tl._expression import Expression, dense, extremes
+from cdn_sc.tl._expression import Expression, dense, digest_of, extremes
+from cdn_sc.tl._randomness import draw_by_name
 from cdn_sc.tl._screen_cells import ScreenCells, draw_screen_cells
 
 # More control cells than any bundled model has met in training would only cost time and memory.
@@ -68,7 +70,10 @@ class ControlCells:
         if reason := too_large(*self.extremes):
             raise InputError(f"{expression.name}: the control has {reason}.")
         self.statistics = arm_statistics(rows)
-        rows = _at_most(rows, MOST_CONTROL_CELLS, seed)
+        # by their names, so that neither the choice nor the sums depend on how the object is sorted
+        names = expression.cell_names[cells]
+        drawn = draw_by_name(names, MOST_CONTROL_CELLS, seed, "control")
+        rows = rows[drawn[np.argsort(names[drawn])]]
         # Each group takes other columns of the control cells.
         self._rows: Any = rows if isinstance(rows, np.ndarray) else rows.tocsc()
         self._screen: ScreenCells | None = None
@@ -79,6 +84,11 @@ class ControlCells:
         self._relation_cells = rows.shape[0] + sum(self._sizes.values())
         self._last: ControlValues | None = None
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of all that groups are compared with, values of other conditions' cells included."""
+        return sha256(digest_of(self._rows) + (b"" if self._screen is None else self._screen.digest)).digest()
+
     def at(self, genes: np.ndarray, group: str) -> ControlValues:
         """Return the values that a group is compared with.
 
@@ -88,7 +98,7 @@ class ControlCells:
         Parameters
         ----------
         genes
-            Positions of the genes.
+            Positions of the genes, in the order wanted.
         group
             Name of the group: where its own cells are many, they are not among those behind the correlations.
         """
@@ -114,12 +124,3 @@ def too_large(low: float, high: float) -> str:
     if largest <= LARGEST_VALUE:
         return ""
     return f"values too large to compute with: up to {largest:g}, {LARGEST_VALUE:g} is the limit"
-
-
-def _at_most(rows: Any, number: int, seed: int) -> Any:
-    """Return the rows, or this many of them drawn by the seed, in their order."""
-    n_rows = rows.shape[0]
-    if n_rows <= number:
-        return rows
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"control"]))
-    return rows[np.sort(rng.choice(n_rows, number, replace=False, shuffle=False))]

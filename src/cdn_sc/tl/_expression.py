@@ -1,5 +1,6 @@
 """Rows of an expression matrix, whatever its kind, read without densifying the matrix."""
 
+from hashlib import sha256
 from threading import Lock
 from typing import Any
 
@@ -32,6 +33,7 @@ class Expression:
         self.name = "adata.raw.X" if use_raw else "adata.X" if layer is None else f"adata.layers[{layer!r}]"
         self.var: pd.DataFrame = source.var
         self.var_names: pd.Index = source.var_names
+        self.cell_names: pd.Index = adata.obs_names
         values = adata.layers[layer] if layer is not None else source.X
         if values is None:
             raise InputError(
@@ -121,3 +123,13 @@ def dense(rows: Any, genes: np.ndarray) -> np.ndarray:
     chosen = rows[:, genes]
     values = chosen.toarray(order="C") if is_sparse(chosen) else chosen
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def digest_of(rows: Any) -> bytes:
+    """Return the SHA-256 of rows already read, of their kind and every value."""
+    parts = (rows.data, rows.indices, rows.indptr) if is_sparse(rows) else (rows,)
+    digest = sha256(repr(rows.shape).encode())
+    for part in parts:
+        digest.update(part.dtype.str.encode())
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.digest()

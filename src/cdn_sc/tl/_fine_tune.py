@@ -107,9 +107,10 @@ def fine_tune(
     layer, use_raw
         Where the values are, as in `predict_targets`.
     mask_var, n_genes, genes
-        Which genes are candidates, as in `predict_targets`, with one difference: a target is always a
-        candidate if it varies; of the genes that are chosen by t it takes the place of the weakest, as in
-        the published data sets. With `mask_var` targets outside of the mask are not learned from.
+        Which genes are candidates, as in `predict_targets`: the choice does not look at the targets. A
+        group whose target is no candidate teaches what groups without a target among the candidates look
+        like; where it validates, its target counts as ranked last. With `mask_var` groups with all targets
+        outside of the mask are left out.
     min_cells
         How many cells the control and a group need at least. Smaller groups are not learned from.
     validation
@@ -223,11 +224,15 @@ def fine_tune(
     conditions = arms.conditions if predictor.uses_correlations else None
     cells_of_control = ControlCells(expression, arms.control, seed, conditions)
     options = CandidateOptions(genes, n_genes, mask, min_cells, predictor.min_genes)
-    usable, skipped, digest = training_groups(
-        expression, cells_of_control.statistics, arms.groups, of_groups, options
-    )
+    usable, skipped, digest = training_groups(expression, cells_of_control, arms.groups, of_groups, options)
     if not usable:
         raise InputError(f"no group can be learned from: {list_skipped(skipped)}.")
+    n_missing = sum(not len(group.targets) for group in usable)
+    if n_missing == len(usable):
+        raise InputError(
+            f"no group can be learned from: the targets of all {n_missing} groups are none of their "
+            "candidate genes. Raise n_genes, or name the genes in mask_var."
+        )
     if validation_labels is not None:
         _check_usable(validation_labels, usable, skipped)
     held_out = _split(usable, share, validation_labels, np.random.default_rng([seed, *b"split"]))
@@ -262,6 +267,8 @@ def fine_tune(
         "Fine-tuning %s on %d groups, %d more for validation, on %s.",
         f"{predictor.name} {predictor.version}".strip(), len(parts[0]), len(parts[1]), predictor.device,
     )  # fmt: skip
+    if n_missing:
+        logger.info("The target of %d of these groups is none of their candidate genes (n_genes).", n_missing)
     notes = {
         "started_from": {
             "name": predictor.name,
@@ -371,7 +378,8 @@ def _split(
         return np.zeros(len(usable), dtype=bool)
     seen = np.unique(np.concatenate([group.genes for group in usable]))
     effects = np.stack([group.effect[seen] for group in usable])
-    clusters = effect_clusters(effects, [group.targets for group in usable], share)
+    targets = [np.concatenate([group.targets, group.missing]) for group in usable]
+    clusters = effect_clusters(effects, targets, share)
     return choose_validation(clusters, share, rng)
 
 

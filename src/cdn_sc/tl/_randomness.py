@@ -1,8 +1,9 @@
-"""One stream of random numbers per group, from the seed and the group's name alone."""
+"""Random choices that follow from the seed and names alone: a group's stream, the cells that are drawn."""
 
 import hashlib
 
 import numpy as np
+import pandas as pd
 
 from cdn_sc.errors import InputError
 
@@ -23,3 +24,22 @@ def generator_of_group(seed: int, group: str) -> np.random.Generator:
     digest = hashlib.sha256(group.encode()).digest()
     key = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def draw_by_name(names: pd.Index, number: int, seed: int, purpose: str) -> np.ndarray:
+    """Return positions, increasing, of so many cells drawn at random, wherever they stand among the others.
+
+    Parameters
+    ----------
+    names
+        Names of the cells, each once.
+    number
+        How many to draw; all where there are fewer.
+    seed, purpose
+        Decide, with the names, which.
+    """
+    if len(names) <= number:
+        return np.arange(len(names))
+    key = hashlib.sha256(f"{seed} {purpose}".encode()).hexdigest()[:16]
+    lots = pd.util.hash_array(names.to_numpy(dtype=object), hash_key=key, categorize=False)
+    return np.sort(np.argsort(lots, kind="stable")[:number])

@@ -82,6 +82,7 @@ class Scorer:
         reads_screen = options.correlations == "screen" and predictor.uses_correlations
         self._control = ControlCells(expression, control, options.seed, conditions if reads_screen else None)
         self._logarithmic = looks_logarithmic(*self._control.extremes)
+        self._place_by_name = np.argsort(np.argsort(expression.var_names))
         self._shared: np.ndarray | None = None
 
     def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
@@ -129,6 +130,9 @@ class Scorer:
             genes = candidate_genes(
                 self._control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
             )
+        # genes and cells in the order of their names, so that nothing depends on how the object is sorted
+        genes = genes[np.argsort(self._place_by_name[genes])]
+        by_name = np.argsort(self._expression.cell_names[cells])
         varies = (self._control.statistics.varies | statistics.varies)[genes]
         among = "" if options.mask is None else " of mask_var"
         if not varies.any():
@@ -151,7 +155,7 @@ class Scorer:
             logfoldchange=change[genes],
             t_statistic=welch_t(self._control.statistics, statistics)[genes].astype(np.float32),
             extremes=(low, high),
-            comparison=self._comparison(self._control.at(genes, group), dense(rows, genes), group),
+            comparison=self._comparison(self._control.at(genes, group), dense(rows, genes)[by_name], group),
         )
 
     def finish(self, prepared: "PreparedGroup", prediction: "Prediction") -> GroupResult:

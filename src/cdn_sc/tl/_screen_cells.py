@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from cdn_sc._contrasts import within_conditions
 from cdn_sc._logging import logger
 from cdn_sc.tl._checks import LARGEST_VALUE
-from cdn_sc.tl._expression import Expression, dense, is_sparse
+from cdn_sc.tl._expression import Expression, dense, digest_of, is_sparse
+from cdn_sc.tl._randomness import draw_by_name
 
 # Dense matrices of very many genes: at most this many values are held.
 MOST_DENSE_VALUES = 200_000_000
@@ -38,6 +41,15 @@ class ScreenCells:
     def sizes(self) -> dict[str, int]:
         """Number of cells of each condition."""
         return {name: len(cells) for name, cells in self.members.items()}
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the cells and of the conditions that they belong to."""
+        digest = sha256(digest_of(self.rows))
+        for name, cells in self.members.items():
+            digest.update(name.encode())
+            digest.update(cells.tobytes())
+        return digest.digest()
 
     def contrasts(self, genes: np.ndarray, without: str | None = None) -> np.ndarray:
         """Return how these cells vary within their conditions: see `within_conditions`.
@@ -76,7 +88,7 @@ def draw_screen_cells(
     """
     if not expression.is_sparse:
         number = min(number, MOST_DENSE_VALUES // max(expression.shape[1], 1))
-    drawn = _draw(conditions, max(number, 0), seed)
+    drawn = _draw(conditions, expression.cell_names, max(number, 0), seed)
     cells = np.sort(np.concatenate([*drawn.values(), np.zeros(0, dtype=np.int64)])).astype(np.int64)
     rows = expression.rows(cells)
     usable = _usable(rows)
@@ -96,7 +108,9 @@ def draw_screen_cells(
     return ScreenCells(rows.tocsc() if is_sparse(rows) else rows, members)
 
 
-def _draw(conditions: Mapping[str, np.ndarray], number: int, seed: int) -> dict[str, np.ndarray]:
+def _draw(
+    conditions: Mapping[str, np.ndarray], cell_names: pd.Index, number: int, seed: int
+) -> dict[str, np.ndarray]:
     """Rows of the cells that are drawn, by condition, in the order of the names."""
     names = sorted(conditions)
     total = sum(len(conditions[name]) for name in names)
@@ -112,7 +126,7 @@ def _draw(conditions: Mapping[str, np.ndarray], number: int, seed: int) -> dict[
         if size < min(len(of_it), FEWEST_OF_A_CONDITION):
             continue
         left -= size
-        drawn[names[place]] = np.sort(rng.choice(of_it, size, replace=False, shuffle=False))
+        drawn[names[place]] = of_it[draw_by_name(cell_names[of_it], size, seed, "screen")]
     return dict(sorted(drawn.items()))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.tl._candidates import ArmStatistics, SharedCandidates, arm_statistics, candidate_genes
 from cdn_sc.tl._control_cells import ControlCells, too_large
-from cdn_sc.tl._expression import Expression, dense, extremes
+from cdn_sc.tl._expression import Expression, dense, digest_of, extremes
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class CandidateOptions:
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """A group to learn from: its label, rows of its cells, candidate genes, and which of them are targets."""
+    """A group to learn from: its label, rows of its cells, candidate genes, which of them are targets.
+
+    The targets in `missing` vary but are no candidates: they count as ranked last.
+    """
 
     label: str
     cells: np.ndarray
     genes: np.ndarray
     targets: np.ndarray
+    missing: np.ndarray
     effect: np.ndarray
 
 
@@ -62,7 +66,14 @@ class ScreenPairs(Sequence[Pair]):
         perturbed = dense(self._expression.rows(group.cells), group.genes)
         targets = np.searchsorted(group.genes, group.targets)
         control = self._control.at(group.genes, group.label)
-        return Pair(control.values, perturbed, targets, attributes, contrasts=control.contrasts)
+        return Pair(
+            control.values,
+            perturbed,
+            targets,
+            attributes,
+            contrasts=control.contrasts,
+            n_missing=len(group.missing),
+        )
 
 
 @dataclass(frozen=True)
@@ -76,20 +87,20 @@ class ScreenPairSet:
 
 def training_groups(
     expression: Expression,
-    control: ArmStatistics,
+    control: ControlCells,
     groups: dict[str, np.ndarray],
     targets: dict[str, np.ndarray],
     options: CandidateOptions,
 ) -> tuple[list[TrainingGroup], dict[str, str], str]:
     """Choose the candidate genes of every group with a known target.
 
-    As in `predict_targets`, but a target is a candidate whenever it varies: of the genes that are chosen by
-    t it takes the place of the weakest. A mask is kept to.
+    As `predict_targets` chooses them, without a look at the targets: a model that learnt from candidates
+    among which the target is sure to be would take whatever does not fit in for the target.
 
     Parameters
     ----------
     expression, control
-        The values, and the statistics of the control cells.
+        The values, and the control cells with those of other conditions behind the correlations.
     groups
         Rows of the cells of each group.
     targets
@@ -101,10 +112,11 @@ def training_groups(
     -------
     The groups, the reasons why others cannot be used, and a digest of all that was read.
     """
-    digest = sha256(control.mean.tobytes() + control.variance.tobytes())
+    digest = sha256(control.digest)
+    contents: dict[str, bytes] = {}
     usable: dict[str, ArmStatistics] = {}
     skipped: dict[str, str] = {}
-    shared = SharedCandidates(control)
+    shared = SharedCandidates(control.statistics)
     for label in targets:
         cells = groups[label]
         if len(cells) < options.min_cells:
@@ -115,20 +127,24 @@ def training_groups(
             skipped[label] = reason
             continue
         usable[label] = arm_statistics(rows)
+        contents[label] = digest_of(rows)
         shared.add(usable[label])
     chosen = None
     if options.genes == "shared":
-        always = np.unique(np.concatenate([targets[label] for label in usable])) if usable else ()
-        chosen = shared.choose(n_genes=options.n_genes, mask=options.mask, always=always)
+        chosen = shared.choose(n_genes=options.n_genes, mask=options.mask)
     found = []
     for label, statistics in usable.items():
         genes = chosen
         if genes is None:
             genes = candidate_genes(
-                control, statistics, n_genes=options.n_genes, mask=options.mask, always=targets[label]
+                control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
             )
-        of_group = np.intersect1d(targets[label], genes)
-        if not of_group.size:
+        allowed = control.statistics.varies | statistics.varies
+        if options.mask is not None:
+            allowed = allowed & options.mask
+        known = targets[label][allowed[targets[label]]]
+        of_group = np.intersect1d(known, genes)
+        if not known.size:
             among = (
                 "its cells or the control cells" if options.mask is None else "the cells, or not in mask_var"
             )
@@ -136,15 +152,11 @@ def training_groups(
         elif len(genes) < max(options.min_genes, 2):
             skipped[label] = f"{len(genes)} candidate gene(s)"
         else:
-            effect = statistics.mean - control.mean
-            found.append(TrainingGroup(label, groups[label], genes, of_group, effect))
-            for part in (
-                label.encode(),
-                statistics.mean,
-                statistics.variance,
-                genes,
-                of_group,
-                groups[label],
-            ):
-                digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+            effect = statistics.mean - control.statistics.mean
+            missing = np.setdiff1d(known, genes)
+            found.append(TrainingGroup(label, groups[label], genes, of_group, missing, effect))
+            digest.update(label.encode())
+            for part in (genes, of_group, missing, groups[label]):
+                digest.update(np.ascontiguousarray(part).tobytes())
+            digest.update(contents[label])
     return found, skipped, digest.hexdigest()

@@ -5,7 +5,9 @@ Options of a source ``scm``: ``genes``, a range to draw the number of genes of a
 
 Options of a source ``screen``: ``genes``, a range; ``control_cells``, a range; ``values``, the largest number
 of control cells times genes; ``groups``, the groups a network; ``selected``, the share of networks whose
-panels are the most changed genes of larger ones; all others go to :func:`cdn_sc.simulate.screen_pairs`.
+panels are the most changed genes of larger ones, half of these with some genes of interest among them;
+``contrasts``, the share of networks whose correlations come from the cells of all conditions; all others go
+to :func:`cdn_sc.simulate.screen_pairs`.
 
 Options of a source ``published``: ``folder`` and ``splits``, as of
 :func:`cdn_sc.train.published.read_published`. A source ``given`` has none: its pairs are handed over.
@@ -176,17 +178,21 @@ def _draw_screen(
     options = dict(options)
     genes = _log_uniform(rng, *options.pop("genes", (24, 600)))
     selected = float(options.pop("selected", 0.0))
+    contrasts = float(options.pop("contrasts", 0.0))
     groups = int(options.pop("groups", 8))
     low, high = options.pop("control_cells", (50, 20000))
     high = max(low + 1, min(high, options.pop("values", 1_000_000) // genes))
     number = int(np.clip(budget // genes, 1, max_pairs))
     pairs: list[Pair] = []
     while len(pairs) < number:
-        # some panels are what differential expression leaves of a larger one
+        # some panels are what differential expression leaves of a larger one, or that and a few more
         larger = float(rng.uniform(1.5, 4.0)) if rng.random() < selected else 1.0
+        of_interest = float(np.exp(rng.uniform(np.log(0.01), np.log(0.5)))) if rng.random() < 0.5 else 0.0
         pairs += screen_pairs(
             rng,
             measured_per_gene=min(larger, max(1.0, 1000 / genes)),
+            of_interest=of_interest,
+            contrasts=bool(rng.random() < contrasts),
             n_genes=genes,
             n_groups=min(groups, number - len(pairs)),
             n_control=_log_uniform(rng, low, high),

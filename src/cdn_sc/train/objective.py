@@ -58,6 +58,8 @@ def batch_loss(network: Any, batch: PreparedBatch, config: TrainConfig, *, devic
 def validate(network: nn.Module, pairs: Iterable[Pair], device: str = "cpu") -> dict[str, np.ndarray]:
     """Average precision and AUROC of a network on each pair; the kind is not told, subsets have fixed seeds.
 
+    Targets that are not among the pair's genes count as ranked last.
+
     Parameters
     ----------
     network
@@ -76,9 +78,11 @@ def validate(network: nn.Module, pairs: Iterable[Pair], device: str = "cpu") -> 
     found: dict[str, list[float]] = {"map": [], "auroc": []}
     for number, pair in enumerate(pairs):
         rng = np.random.default_rng(number)
-        logits = predictor.predict(pair.control, pair.perturbed, rng=rng, n_subsets=n_subsets).logits
+        logits = predictor.predict(
+            pair.control, pair.perturbed, rng=rng, n_subsets=n_subsets, contrasts=pair.contrasts
+        ).logits
         ranks = score_ranks(logits, rng.permutation(logits.size))
-        metrics = rank_metrics(ranks[pair.targets], logits.size)
+        metrics = rank_metrics(ranks[pair.targets], logits.size, pair.n_missing)
         found["map"].append(metrics["average_precision"])
         found["auroc"].append(metrics["auroc"])
     return {name: np.array(values, dtype=float) for name, values in found.items()}

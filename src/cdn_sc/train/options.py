@@ -65,6 +65,7 @@ _CHECKS: dict[str, dict[str, Check]] = {
     "screen": {
         "genes": _integer_range(5),
         "selected": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
+        "contrasts": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
         "groups": _integer(1),
         "control_cells": _integer_range(2),
         "values": _integer(1),
