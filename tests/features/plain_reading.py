@@ -15,7 +15,15 @@ def squash(z):
 
 
 def rank_feature(magnitude):
-    return -np.log2(stats.rankdata(-np.asarray(magnitude), method="average")) / 4
+    """Of ranks from 1; magnitudes that are equal but for rounding share their mean rank."""
+    falling = np.argsort(-np.asarray(magnitude), kind="stable")
+    ranks, place = np.zeros(len(falling)), 0
+    while place < len(falling):
+        largest = magnitude[falling[place]]
+        run = [g for g in falling[place:] if largest - magnitude[g] <= 3e-5 * max(abs(largest), 1)]
+        ranks[run] = place + (len(run) + 1) / 2
+        place += len(run)
+    return -np.log2(ranks) / 4
 
 
 def variance(x):
@@ -52,19 +60,25 @@ def pearson(blocks):
     return matrix
 
 
-def precision(correlation, n_cells, shrinkage):
-    """Inverse, regressions (residual of gene j in column j) and variances of their residuals."""
+def precision(correlation, n_cells, shrinkage, judged_by=None):
+    """Inverse, regressions (residual of gene j in column j), and variances of residuals in unseen cells."""
     n = len(correlation)
     s = min(0.9, shrinkage + 0.2 * min(1, n / n_cells))
     matrix = np.linalg.inv((1 - s) * correlation + s * np.eye(n))
     regression, left = np.eye(n), np.ones(n)
+    seen = correlation if judged_by is None else judged_by
     for j in range(n):
         others = [i for i in range(n) if i != j]
         # ridge regression of gene j on all others
         penalised = (1 - s) * correlation[np.ix_(others, others)] + s * np.eye(n - 1)
         slopes = np.linalg.solve(penalised, (1 - s) * correlation[others, j])
         regression[others, j] = -slopes
-        left[j] = max(regression[:, j] @ correlation @ regression[:, j], 1e-4)
+        # generalised cross-validation: genes that are related to none do not count as fitted
+        hat = (1 - s) * correlation[np.ix_(others, others)] @ np.linalg.inv(penalised)
+        related = [(correlation[i] ** 2).sum() > 1 for i in others]
+        degrees = np.diag(hat)[related].sum()
+        share = max(1 - degrees / n_cells, 0.05)
+        left[j] = max(regression[:, j] @ seen @ regression[:, j] / share**2, 1e-4)
     return matrix, regression, left
 
 
@@ -86,16 +100,18 @@ def off_diagonal(matrix):
     return matrix - np.diag(np.diag(matrix))
 
 
-def local_fit(standardised, regressors):
-    """Ridge regression of each gene on neighbours and their squares; coefficients of each gene."""
+def local_fit(standardised, gene, chosen):
+    """Ridge regression of a gene on neighbours and their squares; and the share of the cells it leaves."""
     n_cells = len(standardised)
-    fits = []
-    for gene, chosen in enumerate(regressors):
-        design = local_design(standardised, chosen)
-        penalty = np.full(design.shape[1], (0.02 + 2 * design.shape[1] / n_cells) * n_cells)
-        penalty[0] = 1e-6 * n_cells
-        fits.append(np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ standardised[:, gene]))
-    return fits
+    design = local_design(standardised, chosen)
+    # the width of the widest design: genes with fewer neighbours are penalised alike
+    width = 1 + 2 * min(8, standardised.shape[1] - 1)
+    penalty = np.full(design.shape[1], 0.02 * n_cells + 2 * width)
+    penalty[0] = 1e-6 * n_cells
+    gram = design.T @ design
+    coefficients = np.linalg.solve(gram + np.diag(penalty), design.T @ standardised[:, gene])
+    degrees = np.trace(np.linalg.solve(gram + np.diag(penalty), gram))
+    return coefficients, max(1 - degrees / n_cells, 0.1)
 
 
 def local_design(standardised, chosen):
@@ -103,9 +119,17 @@ def local_design(standardised, chosen):
     return np.hstack([np.ones((len(near), 1)), near, near**2 - 1])
 
 
-def strongest(strength, gene, number):
-    others = [j for j in range(len(strength)) if j != gene]
-    return sorted(sorted(others, key=lambda j: -strength[gene, j])[:number])
+def cells_to_fit(standardised):
+    """All, or from 8,000 on every so many in the order of their sums."""
+    step = len(standardised) // 4000
+    return standardised if step < 2 else standardised[np.argsort(standardised.sum(axis=1))[::step]]
+
+
+def strongest(strength, gene, number, beyond=0.0):
+    """The genes most related to one; of equal ones, where not all have a place, none."""
+    others = sorted((j for j in range(len(strength)) if j != gene), key=lambda j: -strength[gene, j])
+    last = strength[gene, others[number]] if len(others) > number else -1.0
+    return sorted(j for j in others[:number] if strength[gene, j] > max(last, beyond, 0) + 1e-5)
 
 
 def deconvolve(weights, change):
@@ -145,7 +169,8 @@ class Reading:
             blocks.append(scaled(contrasts.astype(float), np.zeros(self.n), self.v0))
         self.n_relations = sum(map(len, blocks))
         self.correlation = pearson(blocks)
-        self.precisions = [precision(self.correlation, self.n_relations, s) for s in SHRINKAGES]
+        of_control = pearson([self.z0])
+        self.precisions = [precision(self.correlation, self.n_relations, s, of_control) for s in SHRINKAGES]
         self.partial = partial_correlations(self.precisions[1][0])
         self.strength = np.maximum(np.abs(self.partial), np.abs(off_diagonal(self.correlation)))
         self.features = self.own()
@@ -176,8 +201,8 @@ class Reading:
             if var > 1e-12:
                 wilcoxon[j] = (ranks[n0:].sum() - n1 * (total + 1) / 2) / np.sqrt(var)
             wilcoxon[j] *= np.sqrt((1 / n0 + 1 / n1) / self.inverse)
-            gaps = [np.mean(a <= value) - np.mean(b <= value) for value in together]
-            rise[j], fall[j] = max(0, *gaps), max(0, *(-np.array(gaps)))
+            below = [np.searchsorted(np.sort(arm), together, side="right") / len(arm) for arm in (a, b)]
+            rise[j], fall[j] = max(0, *(below[0] - below[1])), max(0, *(below[1] - below[0]))
             kurtosis[j] = (n0 * excess_kurtosis(a) + n1 * excess_kurtosis(b)) / total
             before[j], after[j] = np.mean(a != 0), np.mean(b != 0)
         log_ratio = np.log(v1 / v0) / np.sqrt((2 + np.clip(kurtosis, -1.5, 30)) * self.inverse)
@@ -291,14 +316,16 @@ class Reading:
         }
 
     def local(self):
-        regressors = [strongest(self.strength, j, 8) for j in range(self.n)]
-        some = self.z0[:: max(1, self.n0 // 4000)]
-        fits = local_fit(some, regressors)
+        some = cells_to_fit(self.z0)
         z1 = scaled(self.y, self.mean0, self.v0)
+        # as strong as chance alone makes the strongest of so many
+        chance = np.sqrt(2 * np.log(max(self.n, 2)) / self.n_relations)
         residual, log_ratio = np.zeros((2, self.n))
-        for j, (chosen, coefficients) in enumerate(zip(regressors, fits, strict=True)):
+        for j in range(self.n):
+            chosen = strongest(self.strength, j, 8, chance)
+            coefficients, share = local_fit(some, j, chosen)
             before, after = (z[:, j] - local_design(z, chosen) @ coefficients for z in (some, z1))
-            base = max(before.var(), 1e-4)
+            base = max(before.var() / share**2, 1e-4)
             residual[j] = np.clip((after.mean() - before.mean()) / np.sqrt(base) / self.error, -50, 50)
             log_ratio[j] = self.residual_variance_law(after.var(), base)
         return {
@@ -314,9 +341,13 @@ class Reading:
         effects, unexplained = deconvolve(sparse, self.change)
         number = min(5, self.n // 8)
         values, vectors = np.linalg.eigh(self.correlation)
-        leading = vectors[:, np.argsort(-np.abs(values))[:number]]
-        left = self.correlation - leading @ (leading.T @ self.correlation @ leading) @ leading.T
-        free = unit_rows(off_diagonal(left)) @ (self.change - leading @ (leading.T @ self.change))
+        # the leading directions are lowered to the first that stays
+        level = max(values[-1 - number], 0)
+        lowered = values.copy()
+        lowered[self.n - number :] = np.minimum(lowered[self.n - number :], level)
+        left = vectors @ np.diag(lowered) @ vectors.T
+        kept = np.where(values > 0, lowered / np.where(values > 0, values, 1), 1)
+        free = unit_rows(off_diagonal(left)) @ (vectors @ np.diag(kept) @ vectors.T @ self.change)
         if number == 0:
             free = np.zeros(self.n)
         projection = sparse @ self.change
