@@ -5,7 +5,14 @@ import pytest
 from arms import correlated_values, inputs_of
 from scipy import stats
 
-from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES, gene_inputs, summarize_control
+from cdn_sc.features import (
+    EDGE_FEATURES,
+    FEATURES,
+    MIXING_MATRICES,
+    gene_inputs,
+    summarize_control,
+    withhold_others,
+)
 from cdn_sc.features._scales import rank_features, squash
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
@@ -166,6 +173,45 @@ def test_context(arms):
     assert features[0, COLUMN["has_zeros"]] == 1
     dense = inputs_of(*(arm + 1 for arm in arms)).features
     assert dense[0, COLUMN["has_zeros"]] == 0
+
+
+OF_ITSELF = {
+    "welch_t", "pooled_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
+    "effect_size", "log_fold_change", "control_detection", "perturbed_detection", "control_mean",
+    "control_variance", "welch_t_rank", "wilcoxon_rank", "ks_rank", "variance_rank", "effect_rank",
+    "log_control_cells", "log_all_control_cells", "log_perturbed_cells", "log_genes", "overall_change",
+    "has_zeros",
+}  # fmt: skip
+
+
+def test_what_others_say_is_withheld(arms):
+    inputs = inputs_of(*arms)
+    before = inputs.features.copy()
+    withheld = withhold_others(inputs)
+    np.testing.assert_array_equal(inputs.features, before)
+    assert set(FEATURES) >= OF_ITSELF
+    for name, column in COLUMN.items():
+        expected = before[:, column] if name in OF_ITSELF else 0
+        np.testing.assert_array_equal(withheld.features[:, column], expected, err_msg=name)
+        assert name in OF_ITSELF or before[:, column].any(), name
+    assert not withheld.edges.any()
+    assert not withheld.mixing.any()
+    np.testing.assert_array_equal(withheld.neighbours, inputs.neighbours)
+
+
+def test_what_is_withheld_says_nothing_of_other_genes(arms):
+    """Another partner of a gene changes what is said of it, unless that is withheld."""
+    control, perturbed = arms
+    order = np.random.default_rng(0).permutation(len(perturbed))
+    other = perturbed.copy()
+    other[:, 5] = perturbed[order, 5]  # the same values in other cells: relations alone change
+    summary = summarize_control(control)
+    there, here = gene_inputs(summary, perturbed), gene_inputs(summary, other)
+    assert np.abs(there.features - here.features).max() > 0.1
+    for name in ("features", "edges", "mixing"):
+        np.testing.assert_array_equal(
+            getattr(withhold_others(there), name), getattr(withhold_others(here), name), err_msg=name
+        )
 
 
 def test_inputs_are_left_alone(arms):

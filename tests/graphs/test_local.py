@@ -38,6 +38,17 @@ def test_an_edge_that_is_lost_and_one_that_is_kept():
     assert chance[2] > 0.3
 
 
+def test_labels_as_they_are_count_as_one_shuffle():
+    found = edges(arm(400, 0), arm(400, 1, weight=0), n_shuffles=19)
+    chance = dict(zip(found.neighbours, found.chance, strict=True))
+    assert chance[1] == pytest.approx(1 / 20)
+    twice = np.rint(found.chance * 20)
+    np.testing.assert_allclose(found.chance, twice / 20)
+    assert found.chance.max() <= 1
+    same = edges(arm(100, 0), arm(100, 0), n_shuffles=19)
+    assert same.chance[(shares(same) == 0).all(axis=0)] == pytest.approx(1)
+
+
 def test_counts():
     found = edges(arm(100, 0), arm(80, 1), n_shuffles=0)
     assert found.neighbours.tolist() == list(range(1, 20))

@@ -100,7 +100,9 @@ def test_written_files(pairs, tmp_path):
     folder = tmp_path / "new" / "folder"
     assert len(pd.read_csv(folder / "per_group.csv")) == 4 * len(RIVALS)
     summary = pd.read_csv(folder / "summary.csv")
-    assert {"method", "stratum", "metric", "mean", "low", "high", "n_groups"} == set(summary.columns)
+    assert {"method", "stratum", "metric", "mean", "low", "high", "n_groups", "n_units"} == set(
+        summary.columns
+    )
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["suite"] == "a test"
     assert settings["n_pairs"] == 4

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from plain_gene_transformer import Plain
 
 from cdn_sc.nn import GeneTransformer, GeneTransformerConfig, collate_genes
 from cdn_sc.nn.gene_transformer import KIND_NAMES
@@ -161,3 +162,20 @@ def test_unusable_input(rng):
 def test_impossible_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
         GeneTransformerConfig(**(SMALL | changes))
+
+
+@pytest.mark.parametrize("kind", [None, "activity"])
+def test_network_is_the_one_described(rng, kind):
+    """Two members against plain numpy; genes with fewer neighbours, or none, among them."""
+    network, inputs = small_network(members=2), random_inputs(rng, 7)
+    inputs.neighbours[1, 2:] = inputs.neighbours[4] = -1
+    number = KIND_NAMES.index(kind or "unknown")
+    expected = [
+        Plain({name: value.numpy() for name, value in member.state_dict().items()}, SMALL["heads"]).logits(
+            inputs, number
+        )
+        for member in network.members
+    ]
+    found = score(network, [inputs, random_inputs(rng, 9)], [kind, None])[0, :7].numpy()
+    assert np.ptp(expected[0]) > 0.1
+    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-6, atol=1e-8)

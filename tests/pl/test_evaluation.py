@@ -126,3 +126,14 @@ def test_bad_input(result, tmp_path, plt):
         evaluation(result, stratum="hard", show=False)
     with pytest.raises(InputError, match="1 axes for two panels"):
         evaluation(result, ax=plt.figure().add_subplot(), show=False)
+
+
+def test_groups_of_one_network_have_no_intervals(result):
+    per_group = result.per_group.assign(network="a")
+    one = EvaluationResult(per_group, summarise(per_group, "method", n_bootstrap=100), result.settings)
+    curves, table = evaluation(one, show=False)
+    assert not any("[" in text for text in texts(table))
+    with_intervals = texts(evaluation(result, show=False)[1])
+    assert [text for text in texts(table) if text] == [text for text in with_intervals if "[" not in text]
+    (band,) = curves.collections
+    assert not band.get_paths()

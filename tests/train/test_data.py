@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from runs import SCM, SCREEN, tiny_config
 
+from cdn_sc.train import data
 from cdn_sc.train.data import draw_batch, step_rng, validation_pairs
 
 
@@ -68,3 +69,46 @@ def test_validation_set():
     first = validation_pairs(tiny_config(validation_pairs=1))
     assert same([pairs[0], pairs[5]], first)
     assert not any(np.array_equal(pairs[0].control, p.control) for p in draw_batch(config, 0))
+
+
+def screens_of(monkeypatch, number=160, **options):
+    """What the screens of training are asked for."""
+    asked = []
+
+    def spy(rng, **given):
+        asked.append(given)
+        return screen_pairs(rng, **given)
+
+    screen_pairs = data.screen_pairs
+    monkeypatch.setattr(data, "screen_pairs", spy)
+    source = SCREEN | {"options": SCREEN["options"] | {"genes": [8, 8]} | options}
+    config = tiny_config(sources=[source], genes_per_batch=8, max_pairs_per_batch=1)
+    for step in range(number):
+        (pair,) = draw_batch(config, step)
+        assert pair.control.shape[1] == 8
+    assert len(asked) == number
+    return asked
+
+
+def test_share_of_panels_that_are_selected(monkeypatch):
+    asked = screens_of(monkeypatch, selected=0.3)
+    larger = [given["measured_per_gene"] for given in asked if given["measured_per_gene"] != 1]
+    assert len(larger) / len(asked) == pytest.approx(0.3, abs=0.1)
+    assert min(larger) >= 1.5
+    assert max(larger) <= 4.0
+    assert np.mean(larger) == pytest.approx(2.75, abs=0.35)
+    assert all(given["measured_per_gene"] == 1 for given in screens_of(monkeypatch, 30, selected=0.0))
+    assert all(given["measured_per_gene"] > 1 for given in screens_of(monkeypatch, 30, selected=1.0))
+
+
+def test_share_of_networks_with_contrasts(monkeypatch):
+    asked = screens_of(monkeypatch, selected=0.0, contrasts=0.25)
+    assert np.mean([given["contrasts"] for given in asked]) == pytest.approx(0.25, abs=0.1)
+    assert not any(given["contrasts"] for given in screens_of(monkeypatch, 30))
+
+
+def test_genes_of_interest_are_in_half_of_the_selected_panels(monkeypatch):
+    shares = np.array([given["of_interest"] for given in screens_of(monkeypatch, selected=1.0)])
+    assert np.mean(shares > 0) == pytest.approx(0.5, abs=0.12)
+    assert shares.max() <= 0.5
+    assert np.median(np.log(shares[shares > 0])) == pytest.approx(np.log(0.07), abs=0.7)

@@ -429,3 +429,65 @@ def test_training_lowers_the_loss(tmp_path):
     recent = checkpoint(tmp_path)["recent"]
     assert len(recent) == 60
     assert np.mean(recent[-20:]) < 0.9 * np.mean(recent[:10])
+
+
+def one_step_of_descent(tmp_path, monkeypatch, network, members, **changes):
+    """Weights, and their average, before and after plain steps of gradient descent from some weights."""
+
+    def descent(groups, lr):
+        return torch.optim.SGD(groups, lr=lr)
+
+    monkeypatch.setattr(loop.torch.optim, "AdamW", descent)
+    sizes = GENE_TRANSFORMER | {"members": members, "dropout": 0.0}
+    values = {"learning_rate": 0.05, "weight_decay": 0.0, "warmup_steps": 1, "validate_every": 100}
+    config = tiny_config(network=sizes, **(values | changes))
+    run(config, tmp_path, start=network)
+    return checkpoint(tmp_path)
+
+
+def network_of(members, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return models.build_network(GENE_TRANSFORMER | {"members": members, "dropout": 0.0})
+
+
+@pytest.mark.parametrize("clip", [1e9, 0.01], ids=["never clipped", "always clipped"])
+def test_members_learn_as_each_would_alone(tmp_path, monkeypatch, clip):
+    """Gradients of their own losses, not of the mean, and each a norm of its own."""
+    both = network_of(2, 0)
+    with torch.no_grad():
+        for parameter in both.members[1].parameters():
+            parameter *= 1.5  # so that the norms of their gradients differ
+    alone = [network_of(1, 1) for _ in range(2)]
+    for single, member in zip(alone, both.members, strict=True):
+        single.members[0].load_state_dict(member.state_dict())
+    options = {"steps": 1, "clip": clip}
+    together = one_step_of_descent(tmp_path / "both", monkeypatch, both, 2, **options)["network"]
+    for number, single in enumerate(alone):
+        folder = tmp_path / str(number)
+        found = one_step_of_descent(folder, monkeypatch, single, 1, **options)["network"]
+        moved = 0.0
+        for name, value in found.items():
+            own = name.replace("members.0", f"members.{number}")
+            torch.testing.assert_close(together[own], value, rtol=1e-5, atol=1e-7)
+            moved += float((value - single.state_dict()[name]).square().sum())
+        # the schedule halves nothing at the first step
+        step = moved**0.5 / 0.05
+        assert step == pytest.approx(clip, rel=1e-3) if clip < 1 else step > 0.05
+
+
+def test_average_warms_up(tmp_path, monkeypatch):
+    """At first it follows the weights closely: what the network began with does not linger."""
+    start = network_of(1, 0)
+    initial = {name: value.clone() for name, value in start.state_dict().items()}
+    options = {"average_decay": 0.15, "checkpoint_every": 1, "clip": 1.0}
+    monkeypatch.setattr(loop, "learning_rate", lambda config, step: config.learning_rate)
+    first = one_step_of_descent(tmp_path / "one", monkeypatch, start, 1, steps=1, **options)
+    second = one_step_of_descent(tmp_path / "two", monkeypatch, start, 1, steps=2, **options)
+    # shares of 1/10 and 2/11 of the past, the second bounded by average_decay
+    for name, value in initial.items():
+        expected = 0.1 * value + 0.9 * first["network"][name]
+        torch.testing.assert_close(first["average"][name], expected)
+        expected = 0.15 * expected + 0.85 * second["network"][name]
+        torch.testing.assert_close(second["average"][name], expected)
+    assert any((first["network"][name] - value).abs().max() > 1e-3 for name, value in initial.items())

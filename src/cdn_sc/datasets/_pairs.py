@@ -45,7 +45,7 @@ class PublishedPairs(Sequence["AnnData"], ABC):
         A sequence that reads each pair when it is looked at. Pairs in a row with the same control cells share
         one array. Attributes: `group`, `gene`, `name`, `cell_line`, `split`, `cluster`, `kind` (Perturb-seq,
         Sci-Plex); `group`, `setting`, `mechanism`, `intervention`, `split`, `genes`, `edges`, `dataset`,
-        `regime`, and the graph (synthetic).
+        `regime`, `network`, and the graph (synthetic).
         """
         return PairView(self)
 

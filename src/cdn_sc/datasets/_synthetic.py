@@ -200,6 +200,7 @@ class _DataSet:
             **{key: int(facts[key]) for key in ("genes", "edges")},
             "dataset": int(facts["number"]),
             "regime": regime + 1,
+            "network": f"{facts['setting']}/{facts['number']}",
         }
         perturbed = read_values(self._values, self._path, self.regimes[targets])
         return Pair(self._control, perturbed, np.array(targets), attributes, self._graph)

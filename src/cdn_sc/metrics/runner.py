@@ -55,8 +55,8 @@ class EvaluationResult:
         One row for every pair and method: the pair's attributes, `pair` (its number), `method`, the metrics
         of `cdn_sc.metrics.METRICS`, `n_candidates`, `n_targets`, `n_missing`, `trivial` and `seconds`.
     summary
-        Means with bootstrap intervals over pairs, as `cdn_sc.metrics.summarise` returns them: by method,
-        and with `evaluate`'s `by`.
+        Means with bootstrap intervals over the pairs' networks, or over the pairs where they name none, as
+        `cdn_sc.metrics.summarise` returns them: by method, and with `evaluate`'s `by`.
     settings
         What is needed to make the same numbers again.
     """

@@ -57,9 +57,10 @@ def evaluation(
     """Plot how well models and rivals find known targets: recall curves, and a table of means.
 
     The curves say for which share of the groups a known target is among the best k genes; of groups with one
-    target that is the recall at k. Models have solid lines with 95% bootstrap intervals over the groups,
-    rivals dashed ones, random order is grey. The table is that of the evaluation: means with their bootstrap
-    intervals, methods in falling order of the first column, the highest mean of each column in bold.
+    target that is the recall at k. Models have solid lines with 95% bootstrap intervals over the networks,
+    or over the groups of a real screen, rivals dashed ones, random order is grey. The table is that of the
+    evaluation: means with their bootstrap intervals, methods in falling order of the first column, the
+    highest mean of each column in bold.
 
     .. image:: /_static/plots/evaluation_groups.png
        :alt: Recall curves of a model and its rivals, and the table of their means
@@ -149,7 +150,9 @@ def _table(summary: pd.DataFrame, metrics: list[str], stratum: str) -> pd.DataFr
     if not metrics:
         raise InputError("metrics is empty: name at least one column of the table.")
     rows = summary[(summary["stratum"] == stratum) & summary["metric"].isin(metrics)]
-    table = rows.pivot_table(index="method", columns="metric", values=["mean", "low", "high"], sort=False)
+    # a pivot table would leave out columns that are NaN altogether, as intervals of one network are
+    table = rows.pivot(index="method", columns="metric", values=["mean", "low", "high"])  # noqa: PD010
+    table = table.loc[rows["method"].unique()]
     return table.sort_values(("mean", metrics[0]), ascending=False, kind="stable")
 
 
@@ -183,13 +186,18 @@ def _best_ranks(per_group: pd.DataFrame) -> np.ndarray:
 def _draw_curves(
     axis: "Axes", per_group: pd.DataFrame, styles: dict[str, dict[str, object]], seed: int
 ) -> None:
+    from cdn_sc.metrics.summary import bootstrap, units_of
+
     longest = int(min(_LONGEST_LIST, (per_group["n_candidates"] + per_group["n_missing"]).max()))
     lengths = np.arange(1, longest + 1)
     for method, style in reversed(styles.items()):
-        found = _best_ranks(per_group[per_group["method"] == method])[:, None] <= lengths
+        rows = per_group[per_group["method"] == method]
+        found = _best_ranks(rows)[:, None] <= lengths
         if style["linestyle"] == "-":
-            low, high = _interval(found, np.random.default_rng(seed))
-            axis.fill_between(lengths, low, high, step="post", color=style["color"], alpha=0.18, linewidth=0)
+            band = bootstrap(found.astype(float), units_of(rows), n_bootstrap=_N_BOOTSTRAP, seed=seed)
+            axis.fill_between(
+                lengths, band["low"], band["high"], step="post", color=style["color"], alpha=0.18, linewidth=0
+            )
         axis.step(lengths, found.mean(axis=0), where="post", label=method, **style)  # type: ignore[arg-type]
     one_target = bool((per_group["n_targets"] == 1).all())
     tidy(
@@ -205,14 +213,6 @@ def _draw_curves(
     axis.set_ylim(0, 1.02)
     axis.grid(axis="y", color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
-
-
-def _interval(found: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """95% percentile bootstrap interval over the groups, at each length of the list."""
-    n_groups = len(found)
-    draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=_N_BOOTSTRAP)
-    low, high = np.quantile(draws @ found / n_groups, (0.025, 0.975), axis=0)
-    return low, high
 
 
 def _draw_table(
@@ -239,6 +239,7 @@ def _draw_table(
             axis.text(
                 place, middle - 0.17, f"{mean:.2f}", ha="center", va="center", fontsize=9, weight=weight
             )
-            interval = f"[{low:.2f}, {high:.2f}]"
+            # groups of one network alone have none
+            interval = "" if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
             axis.text(place, middle + 0.24, interval, ha="center", va="center", fontsize=6.5, color="0.4")
         axis.axhline(row + 1, color="0.9", linewidth=0.6)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import comb
+from zlib import crc32
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def scm_dataset(
 
     Yields
     ------
-    One pair a regime; all share the control cells and the graph.
+    One pair a regime; all share the control cells, the graph and the attribute `network`.
 
     Raises
     ------
@@ -106,6 +107,7 @@ def scm_dataset(
             "edges": n_edges,
             "dataset": dataset,
             "regime": regime,
+            "network": f"model {crc32(control.data)}",
         }
         yield Pair(control, perturbed, targets, attributes, model.graph)
 

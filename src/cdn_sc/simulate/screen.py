@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def screen_pairs(
     Returns
     -------
     One :class:`~cdn_sc.simulate.Pair` a group, with ``attributes`` ``kind``, ``genes``, ``control_cells``,
-    ``perturbed_cells`` and ``n_targets``.
+    ``perturbed_cells``, ``n_targets`` and ``network``, a name that the groups of one call share.
 
     Raises
     ------
@@ -123,6 +124,7 @@ def screen_pairs(
             "control_cells": n_control,
             "perturbed_cells": perturbation.n_cells,
             "n_targets": len(perturbation.targets),
+            "network": f"screen {crc32(control.data)}",
         }
         targets = np.searchsorted(measured, perturbation.targets)
         others = within_conditions([control[:0], *parts[:index], *parts[index + 1 :]]) if contrasts else None

@@ -133,7 +133,7 @@ def _draw(
     total = sum(len(conditions[name]) for name in names)
     if total <= number:
         return {name: conditions[name] for name in names}
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"screen"]))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, *b"conditions"]))
     drawn: dict[str, np.ndarray] = {}
     left = number
     for place in rng.permutation(len(names)):

@@ -1,0 +1,114 @@
+"""Each input against its plain reading, on random and on awkward arms."""
+
+import numpy as np
+import pytest
+from arms import correlated_values
+from plain_reading import Reading, strongest
+
+from cdn_sc._contrasts import within_conditions
+from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES, gene_inputs, summarize_control
+
+# single precision of values and correlations, in units of squashed statistics
+TOLERANCE = 1e-3
+N_GENES = 20
+
+
+def arms_of(case):
+    rng = np.random.default_rng(len(case))
+    shift = np.zeros(N_GENES)
+    shift[[2, 9]] = 1.5, -1.0
+    if case == "small panel":
+        values = correlated_values(rng, 60, 6), correlated_values(rng, 25, 6, shift=shift[:6]), None
+    elif case == "large panel":
+        values = correlated_values(rng, 160, 50), correlated_values(rng, 40, 50), None
+    elif case == "more cells than are fitted":
+        values = correlated_values(rng, 21000, 6), correlated_values(rng, 30, 6, shift=shift[:6]), None
+    elif case == "rarely seen":
+        values = correlated_values(rng, 7000, 4), correlated_values(rng, 5000, 4), None
+    elif case == "few cells":
+        values = correlated_values(rng, 12, N_GENES), correlated_values(rng, 7, N_GENES, shift=shift), None
+    elif case == "many cells":
+        values = (
+            correlated_values(rng, 2600, N_GENES),
+            correlated_values(rng, 900, N_GENES, shift=shift / 5),
+            None,
+        )
+    else:
+        control, perturbed = (
+            correlated_values(rng, 150, N_GENES, silent=0.1),
+            correlated_values(rng, 40, N_GENES, shift=shift),
+        )
+        values = control, perturbed, None
+    control, perturbed, contrasts = values
+    if case == "ties":
+        control, perturbed = np.round(2 * control) / 2, np.round(2 * perturbed) / 2
+    if case == "negative values":
+        control, perturbed = control - 2, perturbed - 2
+    if case == "awkward genes":
+        control[:, 4] = 0.0
+        control[:, 7] = perturbed[:, 7] = 1.5
+        perturbed[:, 11] = 0.0
+        # seen in one cell of either arm: detection and kurtosis at their limits
+        control[1:, 17] = perturbed[1:, 18] = 0.0
+        perturbed[:, 13] *= 1e4
+        control[:, 15] *= 1e3
+    if case == "rarely seen":
+        # seen in so few cells that the error of its detection is at its floor
+        control[1:, 3] = perturbed[1:, 3] = 0.0
+    if case == "a screen":
+        contrasts = within_conditions([correlated_values(rng, n, N_GENES, silent=0.0) for n in (50, 30)])
+    if case == "shifted mean":
+        perturbed = perturbed + np.float32(3)
+    return control, perturbed, contrasts
+
+
+CASES = (
+    "random", "ties", "negative values", "awkward genes", "a screen", "shifted mean", "few cells",
+    "many cells", "rarely seen", "more cells than are fitted", "small panel", "large panel",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CASES)
+def found_and_read(request):
+    control, perturbed, contrasts = arms_of(request.param)
+    found = gene_inputs(summarize_control(control, contrasts), perturbed)
+    return found, Reading(control, perturbed, contrasts)
+
+
+def test_features(found_and_read):
+    found, reading = found_and_read
+    assert set(reading.features) == set(FEATURES)
+    for column, name in enumerate(FEATURES):
+        np.testing.assert_allclose(
+            found.features[:, column], reading.features[name], rtol=TOLERANCE, atol=TOLERANCE, err_msg=name
+        )
+
+
+def test_edges(found_and_read):
+    found, reading = found_and_read
+    assert set(reading.edges) == set(EDGE_FEATURES)
+    rows = np.arange(len(found.neighbours))[:, None]
+    absent = found.neighbours < 0
+    for column, name in enumerate(EDGE_FEATURES):
+        np.testing.assert_allclose(
+            found.edges[:, :, column],
+            np.where(absent, 0, reading.edges[name][rows, found.neighbours]),
+            rtol=TOLERANCE,
+            atol=TOLERANCE,
+            err_msg=name,
+        )
+
+
+def test_mixing(found_and_read):
+    found, reading = found_and_read
+    assert set(reading.mixing) == set(MIXING_MATRICES)
+    for matrix, name in zip(found.mixing, MIXING_MATRICES, strict=True):
+        np.testing.assert_allclose(matrix, reading.mixing[name], atol=1e-4, err_msg=name)
+
+
+def test_neighbours_are_the_most_related_genes(found_and_read):
+    found, reading = found_and_read
+    n_genes, number = found.neighbours.shape
+    assert number == min(16, n_genes - 1)
+    for gene, chosen in enumerate(found.neighbours):
+        assert chosen[chosen >= 0].tolist() == strongest(reading.strength, gene, 16)
