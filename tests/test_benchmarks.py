@@ -1,6 +1,7 @@
 """The benchmark scripts run, on small inputs, and write what the documentation includes."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -534,6 +535,24 @@ def test_batching(script, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "batching.csv")
     assert table["together"].tolist() == [1, 2] * 2
     assert (table["ms a group"] > 0).all()
+
+
+def test_threads(script, tmp_path, capsys, monkeypatch):
+    module = script("threads")
+    small = ["--groups", "2", "--genes", "30", "--repeats", "1"]
+    module.main([*small, "--way", "default"])
+    seconds, computing = json.loads(capsys.readouterr().out)
+    assert min(seconds, computing) > 0
+    measured, others, resting = [], [], SimpleNamespace(kill=lambda: None, wait=lambda: None)
+    monkeypatch.setattr(module.subprocess, "Popen", lambda *_: others.append(1) or resting)
+    monkeypatch.setattr(
+        module, "in_own_process", lambda way, sizes: measured.append((way, len(others), sizes)) or (2.0, 3.0)
+    )
+    module.main([*small, "--output", str(tmp_path)])
+    assert measured == [(way, busy, (2, 30, 1)) for busy in (0, 1) for way in module.WAYS]
+    table = pd.read_csv(tmp_path / "threads.csv")
+    assert table["busy processes"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert (table["/ n_jobs=1"] == 1).all()
 
 
 def test_gpu_on_a_cpu(script, tmp_path, capsys, monkeypatch):

@@ -172,7 +172,7 @@ def test_folder_that_cannot_be_written_is_noticed_first(source, tmp_path, monkey
     def read_only(dir):
         raise PermissionError(13, f"Permission denied: {dir}")
 
-    monkeypatch.setattr("cdn_sc.cli._files.TemporaryFile", read_only)
+    monkeypatch.setattr("cdn_sc._files.tempfile.TemporaryFile", read_only)
     monkeypatch.setattr(ad, "read_h5ad", lambda *_: pytest.fail("work was done"))
     name, file = option
     said = fails(capsys, 1, "predict", source, *COLUMN, name, tmp_path / file)
@@ -182,11 +182,11 @@ def test_folder_that_cannot_be_written_is_noticed_first(source, tmp_path, monkey
 def test_no_half_file_is_left(source, tmp_path, monkeypatch, capsys):
     (tmp_path / "out.h5ad").write_text("from before")
 
-    def breaks(self, path):
-        path.write_text("half")
+    def breaks(file, key, value):
+        file["half"] = 1
         raise OSError("disk full")
 
-    monkeypatch.setattr(ad.AnnData, "write_h5ad", breaks)
+    monkeypatch.setattr(ad.io, "write_elem", breaks)
     fails(capsys, 1, "predict", source, *COLUMN, "-o", tmp_path / "out.h5ad", "--groups", "A", "--quiet")
     assert (tmp_path / "out.h5ad").read_text() == "from before"
     assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "out.h5ad"}

@@ -64,7 +64,7 @@ def test_output_that_cannot_be_written_is_noticed_first(tmp_path, monkeypatch, c
     def read_only(dir):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("cdn_sc.cli._files.TemporaryFile", read_only)
+    monkeypatch.setattr("cdn_sc._files.tempfile.TemporaryFile", read_only)
     monkeypatch.setattr(cdn_sc.datasets, "simulated_screen", lambda: pytest.fail("work was done"))
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--output", str(tmp_path)])

@@ -52,6 +52,7 @@ def screen(tmp_path, monkeypatch):
     adata.obs["dose"] = np.where(labels == "control", 0, 10)
     adata.obs["cell_line"] = "A172"
     adata.var["feature_name"] = adata.var_names
+    adata.var["feature_types"] = "Gene Expression"
     adata.var_names = [f"ENSG{number:011d}" for number in range(adata.n_vars)]
     adata.uns = {}
     adata.write_h5ad(tmp_path / "screen.h5ad")

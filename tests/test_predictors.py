@@ -1,5 +1,6 @@
 """The one interface to every network: refusals, what is kept of the control arm, threads."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from cdn_sc import models, predictors
+from cdn_sc._device import resolve_device
 from cdn_sc.errors import InputError
 from cdn_sc.inputs import make_batch
 from cdn_sc.models import build_network
@@ -203,10 +205,32 @@ def test_card(tmp_path):
         loaded = load_predictor(given)
         assert (loaded.name, loaded.version) == ("own", "3")
         assert len(loaded.sha256) == 64
-    network = gene_transformer()
+    network = gene_transformer().eval()
     bare = load_predictor(network)
     assert bare.network is network
     assert (bare.name, bare.version, bare.sha256) == ("GeneTransformer", "", "")
+
+
+def test_a_network_that_is_passed_stays_as_it_is():
+    network = gene_transformer().train()
+    scored = load_predictor(network)
+    assert not scored.network.training
+    assert network.training
+    np.testing.assert_array_equal(logits(scored, arm(0), arm(1)), fresh(arm(0), arm(1)))
+
+
+def test_a_used_predictor_goes_to_other_processes(predictor, cdn):
+    for used, options in ((predictor, {}), (cdn, {"control_seed": 3, "n_subsets": 6})):
+        expected = logits(used, arm(0), arm(1), **options)
+        again = pickle.loads(pickle.dumps(used))
+        np.testing.assert_array_equal(logits(again, arm(0), arm(1), **options), expected)
+
+
+def test_the_processor_has_one_name():
+    assert resolve_device("cpu:0") == "cpu"
+    numbered, plain = (load_predictor(gene_transformer(), device) for device in ("cpu:0", "cpu"))
+    assert numbered.device == plain.device
+    assert numbered.batch_size(100) == plain.batch_size(100)
 
 
 def test_saved_network_predicts_the_same(tmp_path):

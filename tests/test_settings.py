@@ -20,7 +20,7 @@ def settings():
 
 def test_defaults(settings, monkeypatch):
     monkeypatch.delenv("CDN_SC_DATASETDIR", raising=False)
-    assert (settings.verbosity, settings.device, settings.n_jobs) == ("info", "auto", 1)
+    assert (settings.verbosity, settings.device, settings.n_jobs) == ("info", "auto", None)
     assert settings.dataset_dir.name == "cdn-sc"
     assert "verbosity   = 'info'" in repr(settings)
     assert str(settings.dataset_dir) in repr(settings)

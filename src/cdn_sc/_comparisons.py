@@ -87,7 +87,7 @@ class Launched:
 
         self._logits, self._ready = logits.float(), None
         if logits.device.type == "cuda":
-            on_host = torch.empty(logits.shape, dtype=torch.float32, pin_memory=True)
+            on_host = torch.empty(logits.shape, dtype=torch.float32, device="cpu", pin_memory=True)
             self._logits = on_host.copy_(self._logits, non_blocking=True)
             self._ready = torch.cuda.Event()
             self._ready.record(torch.cuda.current_stream(logits.device))
@@ -210,7 +210,7 @@ def _codes_of_controls(network: Any, arms: Sequence[ArmToEncode], device: str) -
     if len(different) == len(arms):
         return codes
     places = [next(i for i, arm in enumerate(different) if arm is each) for each in arms]
-    index = to_device(torch.tensor(places), device)
+    index = to_device(torch.tensor(places, device="cpu"), device)
     return ArmCode(codes.code.index_select(0, index), codes.mean_variance.index_select(0, index))
 
 

@@ -13,7 +13,7 @@ def resolve_device(device: str = "auto") -> str:
     ----------
     device
         `auto` takes that of the settings, or else CUDA, Apple's MPS or the CPU, whichever is there
-        first. Others are `cpu`, `cuda`, `cuda:1` and `mps`.
+        first. Others are `cpu` (also with a number, which says nothing), `cuda`, `cuda:1` and `mps`.
 
     Returns
     -------
@@ -54,4 +54,4 @@ def resolve_device(device: str = "auto") -> str:
         raise DeviceError(
             "device='mps' was asked for, but torch finds no such device here. Take 'cpu' or 'auto'."
         )
-    return name
+    return "cpu" if kind == "cpu" else name  # there is one, whatever its number

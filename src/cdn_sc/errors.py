@@ -15,6 +15,7 @@ __all__ = [
     "DownloadError",
     "InputError",
     "MissingNameError",
+    "WriteError",
     "did_you_mean",
 ]
 
@@ -37,6 +38,10 @@ class MissingNameError(CdnScError, KeyError):
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which makes sentences hard to read.
         return str(self.args[0]) if self.args else ""
+
+
+class WriteError(CdnScError, OSError):
+    """A file or folder cannot be written: no space, no right, too long a name, or another run there."""
 
 
 class DownloadError(CdnScError, OSError):

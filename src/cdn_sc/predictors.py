@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from cdn_sc._comparisons import (
     prepare_both_arms,
     prepare_genes,
 )
+from cdn_sc._device import resolve_device
 from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm
 from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
@@ -118,6 +120,10 @@ class Predictor:
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
         self.columns = columns
         self._kept: _KeptControl | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; not what is kept of the last control arm, which holds a lock."""
+        return self.__dict__ | {"_kept": None}
 
     def __repr__(self) -> str:
         kinds = "takes the kind of perturbation" if self.takes_kind else "reads local causal graphs"
@@ -376,7 +382,7 @@ def load_predictor(
     model
         A name of :func:`cdn_sc.models.available`, a path of a weights file, or a network of ours.
     device
-        A torch device that is there.
+        As of `cdn_sc.tl.predict_targets`.
     columns, precision
         As of :class:`Predictor`.
 
@@ -387,11 +393,16 @@ def load_predictor(
     InputError
         If the model does not predict targets, or `model` is none of these.
     """
+    import torch
     from torch import nn
 
     from cdn_sc import models
 
-    if not isinstance(model, nn.Module):
+    device = resolve_device(device)
+    if isinstance(model, nn.Module):
+        if model.training or any(value.device != torch.device(device) for value in model.parameters()):
+            model = copy.deepcopy(model)  # which is set to predict, there; the caller's stays as it is
+    else:
         if not isinstance(model, str | PathLike):
             raise InputError(
                 f"model is the name of a model, the path of a file of weights or a network, not {model!r}."

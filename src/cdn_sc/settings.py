@@ -26,9 +26,14 @@ class _Console(logging.StreamHandler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
+        if not logging.getLogger().handlers and sys.stderr is not None:
             self.stream = sys.stderr
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave out what cannot be written (full disk, closed stream): the work that it tells of goes on."""
+        if not isinstance(sys.exc_info()[1], OSError | ValueError):
+            super().handleError(record)
 
 
 class Settings:
@@ -45,7 +50,7 @@ class Settings:
         self._dataset_dir: Path | None = None
         self.verbosity = "info"
         self.device = "auto"
-        self.n_jobs = 1
+        self.n_jobs = None
 
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
@@ -117,17 +122,21 @@ class Settings:
         self._device = value
 
     @property
-    def n_jobs(self) -> int:
-        """Number of groups worked on at once; -1 means all cores."""
+    def n_jobs(self) -> int | None:
+        """Number of threads; -1 means all cores that the process may use.
+
+        `None` (the default) means those cores, but 8 at most, and no more than `torch.get_num_threads()` and
+        the variable `OMP_NUM_THREADS` say.
+        """
         return self._n_jobs
 
     @n_jobs.setter
-    def n_jobs(self, value: int) -> None:
-        if not is_number_of_jobs(value):
+    def n_jobs(self, value: int | None) -> None:
+        if value is not None and not is_number_of_jobs(value):
             raise InputError(
-                f"settings.n_jobs is a positive whole number, or -1 for all cores, not {value!r}."
+                f"settings.n_jobs is a positive whole number, or -1 for all cores, or None, not {value!r}."
             )
-        self._n_jobs = int(value)
+        self._n_jobs = None if value is None else int(value)
 
     def __repr__(self) -> str:
         return (

@@ -1,13 +1,17 @@
 """Only the members asked for are unpacked, and never a byte lands outside the folder."""
 
 import errno
+import gzip
 import io
+import lzma
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cdn_sc.datasets import _archive
@@ -177,3 +181,119 @@ def test_full_disk_leaves_nothing(archive_path, tmp_path, monkeypatch):
         unpack(path, tmp_path / "out", ["x/a.npy"])
     assert written(tmp_path / "out") == []
     assert Path(path).exists()
+
+
+def flipped(content, rng):
+    spoilt = bytearray(content)
+    bit = int(rng.integers(8 * len(content)))
+    spoilt[bit // 8] ^= 1 << (bit % 8)
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
+def test_flipped_bits(tmp_path, name):
+    """The right values, or an error and nothing."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(40, 50)).astype(np.float32).tobytes()
+    path, folder = tmp_path / name, tmp_path / "out"
+    whole = pack(path, [("x/a.npy", values), ("x/b.npy", values[::-1])]).read_bytes()
+    refused = 0
+    for _ in range(100):
+        path.write_bytes(flipped(whole, rng))
+        try:
+            absent = unpack(path, folder, ["x/a.npy"])
+        except ArchiveError:
+            refused += 1
+            assert written(folder) == []
+            continue
+        # of a zip archive, the name in the table of contents has no checksum
+        assert not absent or name == "a.zip"
+        assert absent or (folder / "x" / "a.npy").read_bytes() == values
+        (folder / "x" / "a.npy").unlink(missing_ok=True)
+    assert refused >= (40 if name == "a.zip" else 90)  # a zip archive's other member is never read
+
+
+def test_damage_after_the_last_wanted_member(tmp_path):
+    """What was read before is not kept: the checksum of a compressed archive stands at its end."""
+    path = pack(tmp_path / "a.tar.gz", [("x/a.npy", b"a" * 5000), ("x/b.npy", os.urandom(5000))])
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    (tmp_path / "out" / "x").mkdir(parents=True)
+    (tmp_path / "out" / "x" / "a.npy").write_bytes(b"earlier")
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpack(path, tmp_path / "out", ["x/a.npy"])
+    assert (tmp_path / "out" / "x" / "a.npy").read_bytes() == b"earlier"
+    assert written(tmp_path / "out") == ["x/a.npy"]
+
+
+def header(name, size, kind, **more):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def repeated(path, opener, start, piece, times):
+    """A compressed file of a beginning and a piece that is repeated."""
+    with opener(path, "wb") as file:
+        file.write(start)
+        for _ in range(times):
+            file.write(piece)
+    return path
+
+
+def bomb(path, kind):
+    """A small archive that would take much memory, time or space."""
+    mega = bytes(1 << 20)
+    if kind == "long name":
+        return repeated(path, gzip.open, header("a", 200 << 20, tarfile.GNUTYPE_LONGNAME), mega, 200)
+    if kind == "long header":
+        return repeated(path, gzip.open, header("a", 200 << 20, tarfile.XHDTYPE), mega, 200)
+    if kind == "global headers":
+        return repeated(
+            path, gzip.open, b"", header("a", 11, tarfile.XGLTYPE) + b"11 k123=v4\n" + bytes(501), 3000
+        )
+    if kind == "long numbers":
+        text = b"1" * 65536
+        return repeated(path, gzip.open, b"", header("a", len(text), tarfile.XHDTYPE) + text, 200)
+    if kind == "long numbers in many headers":
+        return repeated(path, gzip.open, b"", header("a", 0, tarfile.XHDTYPE), 3000)
+    if kind == "zeros":
+        return repeated(path, lzma.open, header("x/a.npy", 40 << 20, tarfile.REGTYPE), mega, 40)
+    if kind == "many members":
+        return repeated(path, gzip.open, b"", header("b", 0, tarfile.REGTYPE), 3000)
+    if kind == "sparse":
+        with tarfile.open(path, "w") as file:
+            info = tarfile.TarInfo("x/a.npy")
+            info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 44)}
+            file.addfile(info)
+        return path
+    method = zipfile.ZIP_BZIP2 if kind == "another method" else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", method) as file, file.open("x/a.npy", "w") as member:
+        for _ in range(40 if kind == "zeros in zip" else 1):
+            member.write(mega)
+    return path
+
+
+BOMBS = (
+    "long name", "long header", "global headers", "long numbers", "long numbers in many headers", "zeros",
+    "many members", "sparse", "another method", "zeros in zip",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_bombs(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(_archive, "_MOST_MEMBERS", 2000)
+    monkeypatch.setattr(_archive, "_ALWAYS_UNPACKED", 20 << 20)
+    path = bomb(tmp_path / "a", kind)
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError):
+            unpack(path, tmp_path / "out", ["x/a.npy"])
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+    assert written(tmp_path / "out") == []

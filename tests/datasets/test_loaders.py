@@ -406,7 +406,39 @@ def few_genes(path):
         np.save(file, np.load(file)[:, :1])
 
 
+def announcing(shape, description="'<f8'"):
+    """A file whose header says what no file holds."""
+
+    def damage(path):
+        header = f"{{'descr': {description}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(4096))
+
+    damage.__name__ = f"announcing {shape[:40]} {description}"
+    return damage
+
+
+def archive_of_arrays(path):
+    with path.open("wb") as file:
+        np.savez(file, np.zeros((3, 24)))
+
+
+def beyond_float32(path):
+    np.save(path, np.full((3, 24), 1e300))
+
+
 BROKEN = {
+    announcing("(10**12, 24)"): "damaged or no array",
+    announcing("(1000000000000, 24)"): "damaged or no array",
+    announcing("(4611686018427387904, 4)"): "damaged or no array",
+    announcing("(100000000000000000000000, 4)"): "damaged or no array",
+    announcing("(-3, -4)"): "damaged or no array|not cells x genes",
+    announcing("(1000000000000000000, 0)"): "damaged or no array|not cells x genes",
+    announcing("(0, 24)"): "damaged or no array|not cells x genes",
+    announcing("(" * 5000 + ")" * 5000): "damaged or no array",
+    announcing("(3, 24)", "[('a', '<f4', (1000000,))]"): "damaged or no array|not cells x genes",
+    announcing("(3, 24)", "'|O'"): "damaged or no array",
+    archive_of_arrays: "damaged or no array",
+    beyond_float32: "NaN or infinity",
     cut: "damaged or no array",
     pickled: "damaged or no array",
     flat: r"holds \(3,\)",

@@ -1,9 +1,14 @@
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
 import pytest
+from causallearn.search.ConstraintBased import FCI
 from causallearn.utils import cit
 
+from cdn_sc.graphs import estimate as module
 from cdn_sc.graphs.estimate import estimate, pearson_correlation, without_selection_bias
 
 
@@ -128,6 +133,43 @@ def test_drawing_tests_are_reproducible_and_leave_the_global_stream():
     ]
     np.testing.assert_array_equal(*results)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_threads_leave_the_process_alone_and_change_no_graph(monkeypatch):
+    """Nor does an error: the streams, filters and numbers of the process are those of other threads too."""
+    values = np.random.default_rng(4).normal(size=(40, 3))
+    values[:, 2] += values[:, 0]
+    test = "rcit" if hasattr(cit, "rcit") else "kci"
+
+    def estimated(seed):
+        rng = np.random.default_rng(seed)
+        return estimate([values] * 2, estimator="causal-learn", test=test, rng=rng)[0]
+
+    def process():
+        return sys.stdout, sys.stderr, list(warnings.filters), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    expected, before, during = [estimated(seed) for seed in range(6)], process(), []
+    graph = module._causal_learn_graph
+
+    def watched(*arguments):
+        during.append(process()[:3] == before[:3])
+        return graph(*arguments)
+
+    monkeypatch.setattr(module, "_causal_learn_graph", watched)
+    with ThreadPoolExecutor(3) as executor:
+        found = list(executor.map(estimated, range(6)))
+    np.testing.assert_array_equal(found, expected)
+    assert during == [True] * 12
+    assert process() == before
+
+    def fails(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module, "_causal_learn_graph", fails)
+    with pytest.raises(RuntimeError, match="a bug"):
+        estimated(0)
+    assert process() == before
+    assert not hasattr(FCI, "print")
 
 
 def test_without_selection_bias():

@@ -1,11 +1,9 @@
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cdn_sc import _compile
 from cdn_sc.graphs.fci import fci_graphs
 
 KINDS = ["linear", "tanh", "log counts", "duplicated genes", "unexpressed genes"]
@@ -145,15 +143,3 @@ def test_no_graphs():
 def test_bad_arguments(shape, options, message):
     with pytest.raises(ValueError, match=message):
         fci_graphs(np.ones(shape), 100, **options)
-
-
-def test_compiles_without_a_cache_folder(monkeypatch):
-    njit = numba.njit
-
-    def refuse_cache(**options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
-
-    monkeypatch.setattr(_compile.numba, "njit", refuse_cache)
-    assert _compile.compiled(lambda x: x + 1)(1) == 2

@@ -20,6 +20,8 @@ from cdn_sc import models, settings
 from cdn_sc.datasets import _transfer
 from cdn_sc.errors import DeviceError, InputError
 from cdn_sc.models import WeightsError, registry
+from cdn_sc.models.files import _text_sha256
+from cdn_sc.models.tensors import tensors_sha256
 from cdn_sc.nn import CDN, SEA, GeneTransformer
 
 SIZES = {"num_vars": 12, "max_subsets": 9, "channels": 8, "heads": 2, "blocks": 2, "encoder_ffn": 3}
@@ -94,7 +96,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("cdn_sc.models.files.save_file", fail)
+    monkeypatch.setattr("cdn_sc._files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         models.save(small(), path, {"version": "2"})
     assert models.load(path).card["version"] == "1"
@@ -108,6 +110,17 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         ({}, "no architecture None"),
         ({"architecture": "cdn", "form": "sum"}, "form must be"),
         ({"architecture": "cdn", "depth": 3}, "depth"),
+        ({"architecture": ["cdn"]}, r"no architecture \['cdn'\]"),
+        ({"architecture": "cdn", "heads": True}, "heads must be a positive integer"),
+        ({"architecture": "gene_transformer", "heads": True}, "heads must be a positive integer"),
+        ({"architecture": "cdn", "blocks": 10**9}, "blocks = 1000000000 is more than 64"),
+        ({"architecture": "cdn", "channels": 8 * 10**9}, "channels = 8000000000 is more than 4,096"),
+        ({"architecture": "cdn", "num_vars": 10**9}, "num_vars = 1000000000 is more than 100,000"),
+        ({"architecture": "cdn", "num_vars": 10**5, "channels": 4096}, "parameters are more than 20,000,000"),
+        ({"architecture": "cdn", "comparison_ffn": 10**9}, "comparison_ffn = 1000000000 is more than"),
+        ({"architecture": "gene_transformer", "layers": 10**9}, "layers = 1000000000 is more than 64"),
+        ({"architecture": "gene_transformer", "members": 60, "layers": 60}, "3600 layers are more than 256"),
+        ({"architecture": "gene_transformer", "features": 10**30}, "features = 1.* is more than"),
     ],
 )
 def test_impossible_networks(configuration, message):
@@ -384,13 +397,16 @@ def test_every_cut_of_a_checkpoint_is_refused(tmp_path):
             models.load(path)
 
 
-def edit_configuration(path, change):
-    """Rewrite the JSON inside a safetensors file."""
+def edit_configuration(path, change, *, sealed=True):
+    """Rewrite the JSON inside a safetensors file, with a checksum that fits if `sealed`."""
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
     inside = json.loads(header["__metadata__"]["cdn_sc"])
     change(inside)
+    if sealed and "sha256" in inside:
+        del inside["sha256"]
+        inside["sha256"] = _text_sha256(inside)
     header["__metadata__"]["cdn_sc"] = json.dumps(inside)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
@@ -464,14 +480,29 @@ def test_damaged_values_in_safetensors(tmp_path):
     with pytest.raises(WeightsError, match="values are not those that were saved"):
         models.load(path)
     # files of earlier versions have no checksum
-    edit_configuration(path, lambda content: content.pop("tensors_sha256"))
+    edit_configuration(path, first_format)
     assert_same(models.load(path).state_dict(), load_file(path))
+    assert models.load(path).card["checksum"] == "nothing"
+    # or one of the values alone
+    edit_configuration(
+        path, lambda content: content.update(tensors_sha256=tensors_sha256(load_file(path), named=False))
+    )
+    assert models.load(path).card["checksum"] == "values"
+    rewrite(path, lambda state: state["linear_out.bias"].add_(1))
+    with pytest.raises(WeightsError, match="values are not those that were saved"):
+        models.load(path)
+
+
+def first_format(content):
+    """Make the JSON inside a file what the first versions wrote."""
+    del content["sha256"], content["tensors_sha256"]
+    content["format"] = 1
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.complex64])
 def test_safetensors_of_other_types(tmp_path, dtype):
     path = models.save(small(), tmp_path / "a.safetensors")
-    edit_configuration(path, lambda content: content.pop("tensors_sha256", None))
+    edit_configuration(path, first_format)
     rewrite(path, lambda state: state.update({"linear_out.bias": torch.zeros(1, dtype=dtype)}))
     with pytest.raises(WeightsError, match=r"linear_out.bias has type"):
         models.load(path)

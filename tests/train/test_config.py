@@ -154,6 +154,52 @@ def test_values_of_options(source, name, value, expected):
         tiny_config(sources=[{"type": source, "options": {name: value}}])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation_pairs": 10**9}, "validation_pairs = 1000000000 .* at most 100,000"),
+        ({"genes_per_batch": 10**9}, "genes_per_batch = .* at most 1,000,000"),
+        ({"max_pairs_per_batch": 10**9}, "max_pairs_per_batch = .* at most 10,000"),
+        ({"steps": 10**12}, "steps = .* at most 1,000,000,000"),
+        ({"n_subsets": [2, 10**9]}, "n_subsets = .* at most 10,000"),
+    ],
+)
+def test_sizes_of_a_run(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("scm", {"genes": [10, 10**9]}, "option genes = .* at most 5,000"),
+        ("scm", {"gene_choices": [10**9]}, "option gene_choices = .* at most 5,000"),
+        ("scm", {"gene_choices": [5] * 2000}, "option gene_choices"),
+        ("scm", {"n_control": [10, 10**9]}, "option n_control = .* at most 1,000,000"),
+        ("scm", {"edges_per_gene": [1, 10**9]}, "option edges_per_gene = .* at most 1,000"),
+        ("scm", {"genes": [10, 1000], "n_perturbed": [10, 10**6]}, "asks for 1,000,000 cells of 1,000 genes"),
+        ("screen", {"genes": [10, 10**9]}, "option genes = .* at most 5,000"),
+        ("screen", {"groups": 10**9}, "option groups = .* at most 1,000"),
+        ("screen", {"values": 10**12}, "option values = .* at most 100,000,000"),
+        ("screen", {"genes": [10, 1000], "control_cells": [10**6, 10**6]}, "asks for 1,000,000 cells"),
+    ],
+)
+def test_sizes_of_sources(source, options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(sources=[{"type": source, "options": options}])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" + ".a" * 100_000 + " = 1", "a = " + "[" * 5000, "a = " + "9" * 5000, "a = " + "{a=" * 4000],
+    ids=["dots", "lists", "number", "tables"],
+)
+def test_files_that_would_take_for_ever(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.toml' (is no TOML file|has 2.* bytes; a TOML file)"):
+        read_config(tmp_path / "a.toml")
+
+
 @pytest.mark.parametrize("missing", ["name", "network", "sources"])
 def test_missing_fields(missing):
     values = {"name": "a", "network": GENE_TRANSFORMER, "sources": [SCM]}

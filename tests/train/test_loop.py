@@ -14,6 +14,7 @@ from runs import CDN, GENE_TRANSFORMER, assert_same_run, checkpoint, rows, run, 
 from cdn_sc import models
 from cdn_sc.errors import InputError
 from cdn_sc.train import log, loop, objective, prepare
+from cdn_sc.train.checkpoint import add_checksum, read_checkpoint, write_checkpoint
 from cdn_sc.train.data import draw_batch, validation_pairs
 
 ARCHITECTURES = ("gene_transformer", "cdn")
@@ -121,7 +122,7 @@ def test_checkpoint_from_before_a_field_existed(tmp_path):
     saved = checkpoint(tmp_path)
     before = json.loads(saved["config"])
     assert before.pop("own_evidence") == 0
-    torch.save(saved | {"config": json.dumps(before)}, tmp_path / "checkpoint.pt")
+    write_checkpoint(tmp_path / "checkpoint.pt", saved | {"config": json.dumps(before)})
     with pytest.raises(ValueError, match=r"other own_evidence"):
         run(replace(config, own_evidence=0.5), tmp_path)
     run(config, tmp_path)
@@ -209,7 +210,13 @@ def test_first_checkpoint_is_early(tmp_path, monkeypatch):
     assert checkpoint(tmp_path)["step"] == 1
 
 
-@pytest.mark.parametrize("damage", ["cut off", "text", "empty", "other content", "other shapes"])
+DAMAGES = (
+    *("cut off", "text", "empty", "folder", "other content", "huge moments"),
+    *(f"other shapes of the {part}" for part in ("network", "average", "best")),
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint_is_named(tmp_path, damage):
     config = tiny_config(steps=3)
     run(config, tmp_path, max_seconds=0)
@@ -220,12 +227,80 @@ def test_damaged_checkpoint_is_named(tmp_path, damage):
     elif damage in ("text", "empty"):
         path.write_text("no checkpoint" if damage == "text" else "")
     elif damage == "other content":
-        torch.save({name: value for name, value in saved.items() if name != "recent"}, path)
+        write_checkpoint(path, {name: value for name, value in saved.items() if name != "recent"})
+    elif damage == "folder":
+        path.unlink()
+        path.mkdir()
+    elif damage.startswith("other shapes of the "):
+        part = damage.removeprefix("other shapes of the ")
+        changed = {name: value[..., None] for name, value in saved["average"].items()}
+        write_checkpoint(path, saved | {part: changed})
     else:
-        saved["network"] = {name: value[..., None] for name, value in saved["network"].items()}
-        torch.save(saved, path)
+        saved["optimiser"]["state"][0]["exp_avg"] = torch.zeros(1).expand(10**12)
+        write_checkpoint(path, saved)
     with pytest.raises(InputError, match=r"cannot go on from .*checkpoint\.pt, which is damaged"):
         run(config, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run of one step, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("begun")
+    config = tiny_config(steps=3)
+    run(config, folder, max_seconds=0)
+    return config, folder, (folder / "checkpoint.pt").read_bytes()
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(begun):
+    _, folder, whole = begun
+    path = folder / "checkpoint.pt"
+    rng = np.random.default_rng(0)
+    inside = rng.integers(8 * len(whole), size=400)
+    at_the_end = 8 * len(whole) - 1 - np.arange(8 * 120)  # the checksum, and the archive's own end
+    try:
+        for bit in (*inside, *at_the_end):
+            spoilt = bytearray(whole)
+            spoilt[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(spoilt)
+            with pytest.raises(InputError, match=r"cannot go on from .*checkpoint\.pt, .*[Dd]elete it"):
+                read_checkpoint(path, "cpu")
+        for length in rng.integers(len(whole), size=40):
+            path.write_bytes(whole[:length])
+            with pytest.raises(InputError, match=r"cannot go on from .*checkpoint\.pt, which is damaged"):
+                read_checkpoint(path, "cpu")
+    finally:
+        path.write_bytes(whole)
+    assert read_checkpoint(path, "cpu")["step"] == 1
+
+
+def test_swapped_fields_are_noticed(begun, tmp_path):
+    """Of two checkpoints of one run: every part is whole, but they do not belong together."""
+    config, _, whole = begun
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(whole)
+    names = [(b"exp_avg", b"exp_avX"), (b"network", b"average"), (b"data/10", b"data/11")]
+    for one, other in names:
+        place = whole.index(one)
+        path.write_bytes(whole[:place] + other + whole[place + len(one) :])
+        with pytest.raises(InputError, match=r"checkpoint\.pt, which is damaged.*checksum"):
+            run(config, tmp_path)
+
+
+def test_checkpoint_without_a_checksum(finished, tmp_path):
+    """Of version 1.2 and earlier: refused, unless somebody vouches for it."""
+    config, folder, _ = finished
+    run(config, tmp_path, max_seconds=0)
+    path = tmp_path / "checkpoint.pt"
+    torch.save(checkpoint(tmp_path), path)
+    with pytest.raises(
+        InputError, match=r"no checksum, as version 1\.2 .*add_checksum\('.*checkpoint\.pt'\)"
+    ):
+        run(config, tmp_path)
+    add_checksum(path)
+    run(config, tmp_path)
+    assert_same_run(folder, tmp_path)
+    with pytest.raises(InputError, match="it has a checksum"):
+        add_checksum(path)
 
 
 def test_learning_that_diverges_is_reported(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import assert_same_run, checkpoint, rows, run, tiny_config
+from runs import SCM, assert_same_run, checkpoint, rows, run, tiny_config
 
 from cdn_sc import models
 from cdn_sc.errors import InputError
@@ -189,3 +189,17 @@ def test_mixed_with_simulated_pairs(given, tmp_path):
 def test_constant_learning_rate():
     config = tiny_config(schedule="constant", steps=100, warmup_steps=4, learning_rate=2.0)
     assert [loop.learning_rate(config, step) for step in (0, 1, 3, 50, 99)] == [0.5, 1.0, 2.0, 2.0, 2.0]
+
+
+def test_epochs_beside_another_source():
+    """Epochs go by the batches of these pairs, not by all steps: none is left out."""
+    values = np.random.default_rng(0).normal(size=(12, 4, 3)).astype(np.float32)
+    pairs = [Pair(value, value, np.array([0]), {"number": number}) for number, value in enumerate(values)]
+    config = tiny_config(sources=[{"type": "given"}, SCM], max_pairs_per_batch=3, steps=60)
+    drawn = {step: draw_batch(config, step, GivenPairs(pairs)) for step in reversed(range(40))}
+    numbers = [
+        pair.attributes["number"] for step in range(40) for pair in drawn[step] if "number" in pair.attributes
+    ]
+    assert 36 <= len(numbers) < 120
+    for start in range(0, len(numbers) - 11, 12):
+        assert sorted(numbers[start : start + 12]) == list(range(12))

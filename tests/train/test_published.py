@@ -10,7 +10,7 @@ from cdn_sc import models
 from cdn_sc.errors import InputError
 from cdn_sc.train import read_config
 from cdn_sc.train.config import locate_pairs
-from cdn_sc.train.data import draw_batch
+from cdn_sc.train.data import draw_batch, read_published_once
 from cdn_sc.train.published import PublishedPairs, read_published
 
 
@@ -103,6 +103,9 @@ def change(folder, column, value):
         (np.zeros(20), r"shape \(20,\)"),
         (np.array([["a"] * 7] * 5), "type <U1"),
         (np.full((20, 3), np.nan), "NaN or infinite"),
+        (np.full((20, 3), 1e300), "NaN or infinite"),
+        (np.zeros((20, 0)), r"shape \(20, 0\)"),
+        (np.zeros((2, 3), dtype=[("a", "f4")]), r"type \[\('a', '<f4'\)\]"),
         (None, "cannot read .* as an array of numpy"),
     ],
 )
@@ -114,6 +117,16 @@ def test_refused_when_read(copy, values, message):
         np.save(path, values)
     with pytest.raises(InputError, match=message):
         _ = read_published(copy, copy / "perturbseq.csv").training[0]
+
+
+def test_changed_table_is_read_again(copy):
+    """In one process, such as a notebook."""
+    arguments = str(copy), str(copy / "perturbseq.csv")
+    before = read_published_once(*arguments)
+    assert read_published_once(*arguments) is before
+    change(copy, "label", 1)
+    assert read_published_once(*arguments).fingerprint != before.fingerprint
+    assert [int(pair.targets[0]) for pair in read_published_once(*arguments).training] == [1] * 10
 
 
 def test_label_beyond_the_genes(copy):

@@ -12,6 +12,7 @@ from cdn_sc.cli._demo import demo
 from cdn_sc.cli._evaluate import evaluate
 from cdn_sc.cli._predict import predict
 from cdn_sc.cli._train import train
+from cdn_sc.cli._words import in_shell_words
 from cdn_sc.errors import CdnScError
 
 __all__ = ["app", "main"]
@@ -66,14 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("stopped.", _INTERRUPTED)
     except (CdnScError, OSError, ValueError, FloatingPointError) as error:
         logger.debug("The error in full:", exc_info=True)
-        _fail(str(error), 1)
+        _fail(in_shell_words(str(error), _options_of_all()), 1)
     # newer versions of typer return the code of an interrupt instead of raising
     if code == _INTERRUPTED:
         _fail("stopped.", _INTERRUPTED)
 
 
 def _tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.echo(f"cdn-sc: warning: {' '.join(str(message).split())}", err=True)
+    told = " ".join(in_shell_words(str(message), _options_of_all()).split())
+    typer.echo(f"cdn-sc: warning: {told}", err=True)
+
+
+def _options_of_all() -> list[Any]:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    options = [option for command in commands.values() for option in command.params]
+    # the same names mean the same in all commands
+    return list({option.name: option for option in options}.values())
 
 
 def _fail(message: str, code: int) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdn_sc.cli._files import make_folder, write_whole
+from cdn_sc._files import make_folder, replacing, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ def demo(
     import scanpy as sc
 
     from cdn_sc import datasets, tl
+    from cdn_sc.cli._objects import write_object
 
     adata = datasets.simulated_screen()
     adata.layers["counts"] = adata.X.copy()
@@ -40,9 +41,11 @@ def demo(
         f"The true target is ranked first in {ours} of {len(comparison)} groups, "
         f"by the Wilcoxon test in {wilcoxon}."
     )
-    write_whole(output / "demo.h5ad", adata.write_h5ad)
-    write_whole(output / "predicted_targets.png", lambda path: _draw(adata, path))
-    typer.echo(f"Written: {output / 'demo.h5ad'}, {output / 'predicted_targets.png'}")
+    paths = output / "demo.h5ad", output / "predicted_targets.png"
+    with replacing(*paths) as (object_part, picture_part), writing(*paths):
+        write_object(adata, object_part)
+        _draw(adata, picture_part)
+    typer.echo(f"Written: {paths[0]}, {paths[1]}")
 
 
 def compare_with_truth(adata: "AnnData") -> "pd.DataFrame":

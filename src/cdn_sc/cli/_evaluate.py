@@ -1,12 +1,14 @@
 """`cdn-sc evaluate`."""
 
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdn_sc.cli._files import make_folder
+from cdn_sc._files import make_folder
+from cdn_sc._read import check_there
+from cdn_sc._run_lock import folder_lock, only_run
 from cdn_sc.cli._threads import limit_threads
 from cdn_sc.errors import InputError
 
@@ -75,7 +77,10 @@ def evaluate(
             min=2, metavar="LOW HIGH", help="[screens, screens_large] Fewest and most cells of a group."
         ),
     ] = None,
-    path: Annotated[Path | None, typer.Option(help="[real] An h5ad file with raw counts in X.")] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(help="[real] An h5ad file or zarr store, counts or log-normalised values in X."),
+    ] = None,
     groupby: Annotated[str | None, typer.Option(help="[real] Column of obs with the perturbations.")] = None,
     control: Annotated[str | None, typer.Option(help="[real] Label of the control cells.")] = None,
     truth: Annotated[
@@ -105,9 +110,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the suite's data and of the evaluation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     n_jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each process. Default: shared out evenly.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each process. Default: one.")] = None,
     n_bootstrap: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, warnings only.")] = False,
 ) -> None:
@@ -116,8 +119,8 @@ def evaluate(
     Pairs that were scored are kept in the folder, so that the same command goes on where it was stopped.
     """
     make_folder(output)
-    if path is not None and not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}.")
+    if path is not None:
+        check_there(path)
     given: dict[str, Any] = {
         "genes": genes,
         "n_datasets": n_datasets,
@@ -151,24 +154,25 @@ def evaluate(
     if suite in _DRAWN:
         options["seed"] = seed
     columns = by or _BY.get(suite, [])
-    # what cannot be used shows before the models are loaded and hours are spent
-    pairs = check_attributes(metrics.suite(suite, **options), columns)
-    predictors = {} if rivals_only else _load(model or ["default"], device)
-    result = metrics.evaluate(
-        pairs,
-        predictors,
-        tell_kind=tell_kind,
-        seed=seed,
-        n_jobs=n_jobs,
-        threads=threads,
-        n_bootstrap=n_bootstrap,
-        resume=output / "scored.jsonl",
-        limit=limit,
-        total=suite_size(suite, **options),
-        description={"suite": suite, "options": options, **_content(path)},
-    )
-    result.write(output, by=columns)
-    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
+    with only_run(output, folder_lock(output)):
+        # what cannot be used shows before the models are loaded and hours are spent
+        pairs = check_attributes(metrics.suite(suite, **options), columns)
+        predictors = {} if rivals_only else _load(model or ["default"], device)
+        result = metrics.evaluate(
+            pairs,
+            predictors,
+            tell_kind=tell_kind,
+            seed=seed,
+            n_jobs=n_jobs,
+            threads=threads,
+            n_bootstrap=n_bootstrap,
+            resume=output / "scored.jsonl",
+            limit=limit,
+            total=suite_size(suite, **options),
+            description={"suite": suite, "options": options, **_content(path)},
+        )
+        result.write(output, by=columns)
+        typer.echo((output / "summary.md").read_text(encoding="utf-8"))
     typer.echo(f"Written: {output}")
 
 
@@ -176,8 +180,16 @@ def _content(path: Path | None) -> dict[str, str]:
     """Tell a file by what it holds: another one may come to lie under its name."""
     if path is None:
         return {}
+    if path.is_file():
+        return {"path_sha256": _sha256(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = "\n".join(f"{file.relative_to(path).as_posix()} {_sha256(file)}" for file in files)
+    return {"path_sha256": sha256(listed.encode()).hexdigest()}
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return {"path_sha256": file_digest(file, "sha256").hexdigest()}
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _load(models: list[str], device: str) -> "dict[str, Predictor]":

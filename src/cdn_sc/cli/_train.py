@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cdn_sc.cli._files import make_folder
+from cdn_sc._files import make_folder
 from cdn_sc.cli._threads import limit_threads
 from cdn_sc.errors import InputError
 

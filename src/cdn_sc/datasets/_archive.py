@@ -1,27 +1,53 @@
-"""Taking single members out of tar and zip archives, without ever writing outside one folder."""
+"""Taking single members out of tar and zip archives, without ever writing outside one folder.
+
+An archive may come from anyone, and may be damaged. It is read to its end before anything of it is believed,
+since the checksum of a compressed tar archive stands there. No more is read of it, at once or in all, than
+an honest one of its size holds.
+"""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
-import secrets
+import re
 import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from lzma import LZMAError
 from pathlib import Path
 from typing import IO
 
-from tqdm.auto import tqdm
-
+from cdn_sc._bounded import ShortReads, TooLongError
+from cdn_sc._progress import progress_bar
+from cdn_sc._text import printable
 from cdn_sc.errors import ArchiveError
 from cdn_sc.settings import settings
 
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError)
+_BROKEN = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
+    TooLongError, RecursionError, ValueError, RuntimeError, MemoryError,
+)  # fmt: skip
+# The published data have some ten thousand members, whose names take three megabytes in a zip archive.
+_LONGEST_READ = 16 << 20
+_LONGEST_HEADER, _MOST_HEADERS = 64 << 10, 16 << 20
+_MOST_MEMBERS = 100_000
+# Cells x genes, mostly zeros, take a tenth to a twentieth of their size when compressed.
+_MOST_UNPACKED, _ALWAYS_UNPACKED = 50, 100 << 20
+_COPIED = 1 << 20
+# No number in a header is as long; tarfile would look for the end of one from each of its digits.
+_LONG_NUMBER = re.compile(rb"[0-9]{64}")
+_OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {
+    b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
+    b"BZh": bz2.open,  # type: ignore[dict-item]
+    b"\xfd7zXZ\0": lzma.open,  # type: ignore[dict-item]
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +62,7 @@ class _Member:
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a tar (compressed or not) or zip archive."""
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    return path.is_file() and (zipfile.is_zipfile(path) or _is_tar(path))
 
 
 def has_random_access(path: Path) -> bool:
@@ -53,7 +79,8 @@ def unpack(archive: Path, folder: Path, wanted: Collection[str], *, parts: int =
     Parameters
     ----------
     archive
-        A tar archive, compressed or not, or a zip archive.
+        A tar archive, compressed or not, or a zip archive. Of a tar archive that is not compressed, damage
+        inside a member cannot be told: it has no checksum of it.
     folder
         Where to write; made if need be.
     wanted
@@ -69,8 +96,8 @@ def unpack(archive: Path, folder: Path, wanted: Collection[str], *, parts: int =
     Raises
     ------
     ArchiveError
-        If the archive is damaged or none, a wanted path leads out of the folder, or a wanted member is no
-        plain file.
+        If the archive is damaged anywhere or none, unpacks to more than an honest one, a wanted path leads
+        out of the folder, or a wanted member is no plain file. Then nothing is written.
     OSError
         If the folder cannot be written.
     """
@@ -78,37 +105,59 @@ def unpack(archive: Path, folder: Path, wanted: Collection[str], *, parts: int =
     for name in wanted:
         if not _is_inside(name):
             raise ArchiveError(f"{name!r} would be written outside {folder}; it is refused.")
-    found: dict[str, int] = {}
+    if not wanted:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with (
-            _members(archive) as members,
-            tqdm(
-                total=len(by_tail), desc=f"unpacking {archive.name}", unit="file",
-                disable=len(by_tail) < 10 or not settings.show_progress,
-            ) as bar,
-        ):  # fmt: skip
-            for member in members:
-                wanted_name = by_tail.get(_tail(member.name, parts))
-                if wanted_name is None or not _is_inside(member.name):
-                    continue
-                in_common = _common(member.name, wanted_name)
-                if in_common < found.get(wanted_name, 0):
-                    continue
-                if not member.is_file:
-                    raise ArchiveError(
-                        f"{member.name!r} in {archive.name} is a link or another thing that is no file; it "
-                        "is refused."
-                    )
-                _write(member, folder / wanted_name, archive)
-                bar.update(wanted_name not in found)
-                found[wanted_name] = in_common
+        # beside the final places, so that they can be moved there at once when all is known to be right
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as aside:
+            found = _take_out(archive, by_tail, parts, Path(aside))
+            for name, part in found.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part, folder / name)
     except (*_BROKEN, OSError) as error:
+        if isinstance(error, ArchiveError):
+            raise
         if isinstance(error, OSError) and error.errno is not None:  # the disk; bz2 and gzip give no number
             raise
         raise ArchiveError(
-            f"{archive} is damaged ({error}): delete it, so that it is fetched anew."
+            f"{archive} is damaged ({printable(str(error))[:200]}): delete it, so that it is fetched anew."
         ) from error
     return sorted(set(wanted) - set(found))
+
+
+def _take_out(archive: Path, by_tail: dict[str, str], n_parts: int, aside: Path) -> dict[str, Path]:
+    """Write the wanted members into a folder and read the archive to its end; returns where each one is."""
+    in_common: dict[str, int] = {}
+    written: dict[str, Path] = {}
+    number = 0
+    with (
+        _members(archive) as members,
+        progress_bar(
+            len(by_tail) >= 10 and settings.show_progress,
+            total=len(by_tail), desc=f"unpacking {archive.name}", unit="file",
+        ) as bar,
+    ):  # fmt: skip
+        for member in members:
+            number += 1
+            if number > _MOST_MEMBERS:
+                raise ArchiveError(f"{archive} has more than {_MOST_MEMBERS:,} members; it is refused.")
+            wanted = by_tail.get(_tail(member.name, n_parts))
+            if wanted is None or not _is_inside(member.name):
+                continue
+            common = _common(member.name, wanted)
+            if common < in_common.get(wanted, 0):
+                continue
+            if not member.is_file:
+                raise ArchiveError(
+                    f"{member.name!r} in {archive.name} is a link or another thing that is no file; it is "
+                    "refused."
+                )
+            written.setdefault(wanted, aside / str(len(written)))
+            _write(member, written[wanted], archive)
+            bar.update(wanted not in in_common)
+            in_common[wanted] = common
+    return written
 
 
 def _tail(name: str, parts: int) -> str:
@@ -129,46 +178,145 @@ def _is_inside(name: str) -> bool:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Iterator[_Member]]:
-    """Members of an archive, in the order in which they lie in it."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            yield _zip_members(opened)
-    elif archive.is_file() and tarfile.is_tarfile(archive):
-        # a stream: read once, front to back, with no list of members in memory first
-        with tarfile.open(archive, "r|*") as stream:
-            yield _tar_members(stream)
-    else:
+    """Members of an archive, in their order; after the last, all of it has been read."""
+    if not is_archive(archive):
         raise ArchiveError(f"{archive} is no tar or zip archive; put the published one in its place.")
+    with ExitStack() as opened:
+        if zipfile.is_zipfile(archive):
+            file = ShortReads(opened.enter_context(archive.open("rb")), _LONGEST_READ)
+            # a stand-in for a file; zipfile asks for nothing but what it has
+            contents = opened.enter_context(zipfile.ZipFile(file))  # type: ignore[call-overload]
+            yield _zip_members(contents, _most_unpacked(archive))
+        else:
+            stream = _Stream(opened.enter_context(_decompressed(archive)), _most_unpacked(archive))
+            yield _tar_members(stream)
 
 
-def _zip_members(opened: zipfile.ZipFile) -> Iterator[_Member]:
+def _is_tar(path: Path) -> bool:
+    """Whether a file starts as a tar archive does, compressed or not."""
+    try:
+        with _decompressed(path) as file:
+            start = file.read(tarfile.BLOCKSIZE)
+        if start == bytes(tarfile.BLOCKSIZE):  # no members
+            return True
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return False
+    except _BROKEN:
+        return False
+    return True
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    opener = next((opener for mark, opener in _OPENERS.items() if start.startswith(mark)), open)
+    return opener(path, "rb")  # type: ignore[no-any-return]
+
+
+def _most_unpacked(archive: Path) -> int:
+    return _ALWAYS_UNPACKED + _MOST_UNPACKED * archive.stat().st_size
+
+
+class _Stream:
+    """A tar archive read front to back, never more than a short piece at once nor a certain length in all.
+
+    It can go back by the one byte that `tarfile` reads again before each member.
+    """
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file, self._most = file, most
+        self._position, self._last, self._back = 0, b"", False
+        self._headers = 0
+        self.in_header = True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read the next bytes.
+
+        Raises
+        ------
+        TooLongError
+            If it is more at once, or in all, than an honest archive holds.
+        """
+        if not 0 <= size <= (_LONGEST_HEADER if self.in_header else _COPIED):
+            raise TooLongError(f"a name or header in it has {size:,} bytes")
+        content = self._next(size)
+        if self.in_header and size > tarfile.BLOCKSIZE:
+            self._headers += size
+            if self._headers > _MOST_HEADERS or _LONG_NUMBER.search(content):
+                raise TooLongError("it has names or headers of more bytes than honest ones")
+        return content
+
+    def _next(self, size: int) -> bytes:
+        if not size:
+            return b""
+        if self._position + size > self._most:
+            raise TooLongError(f"it unpacks to more than {self._most:,} bytes")
+        content = self._last if self._back else b""
+        self._back = False
+        content += self._file.read(size - len(content))
+        self._last = content[-1:]
+        self._position += len(content)
+        return content
+
+    def tell(self) -> int:
+        """Say the place."""
+        return self._position
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """Go ahead, or back by a byte."""
+        if position == self._position - 1 and self._last and not self._back:
+            self._back, self._position = True, position
+        if position < self._position:
+            raise TooLongError("it would have to be read backwards")
+        while self._position < position and self._next(min(_COPIED, position - self._position)):
+            pass
+        return self._position
+
+    def seekable(self) -> bool:
+        """Whether places can be gone to: those ahead."""
+        return True
+
+    def read_to_the_end(self) -> None:
+        """Read what follows the last member, and with it the checksum of a compressed archive."""
+        while self._next(_LONGEST_HEADER):
+            pass
+
+
+def _zip_members(opened: zipfile.ZipFile, most: int) -> Iterator[_Member]:
+    size = sum(info.file_size for info in opened.infolist())
+    if size > most:
+        raise TooLongError(f"it unpacks to {size:,} bytes, and {most:,} are the most")
     for info in opened.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise TooLongError("a member is compressed in another way than deflate")
         # the upper half holds the rights of Unix, where a link is one kind of file
         kind = info.external_attr >> 16 & 0o170000
         is_file = not info.is_dir() and kind in (0, 0o100000)
         yield _Member(info.filename, info.file_size, is_file, partial(opened.open, info))
 
 
-def _tar_members(stream: tarfile.TarFile) -> Iterator[_Member]:
-    for info in stream:
-        name = info.name.removeprefix("./")
-        yield _Member(name, info.size, info.isreg(), partial(stream.extractfile, info))
-        # tarfile keeps them all, and there may be ten thousands
-        stream.members = []  # type: ignore[attr-defined]
+def _tar_members(stream: _Stream) -> Iterator[_Member]:
+    with tarfile.open(fileobj=stream, mode="r:") as opened:  # type: ignore[call-overload]
+        for info in opened:
+            stream.in_header = False
+            # a sparse file may be of any size, whatever the archive's
+            is_file = info.isreg() and not info.issparse()
+            yield _Member(info.name.removeprefix("./"), info.size, is_file, partial(opened.extractfile, info))
+            stream.in_header = True
+            # tarfile keeps them all, and there may be ten thousands
+            opened.members, opened.pax_headers = [], {}
+    stream.read_to_the_end()
 
 
 def _write(member: _Member, path: Path, archive: Path) -> None:
-    """Write one member at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        source = member.open()
-        if source is None:
-            raise ArchiveError(f"{member.name!r} in {archive.name} holds no bytes.")
-        with source, part.open("xb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        if part.stat().st_size != member.size:
-            raise ArchiveError(f"{member.name!r} in {archive} is cut off: delete the archive.")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write one member."""
+    source = member.open()
+    if source is None:
+        raise ArchiveError(f"{member.name!r} in {archive.name} holds no bytes.")
+    with source, path.open("wb") as file:
+        shutil.copyfileobj(source, file, _COPIED)
+    if path.stat().st_size != member.size:
+        raise ArchiveError(f"{member.name!r} in {archive} is cut off: delete the archive.")

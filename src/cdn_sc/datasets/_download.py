@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cdn_sc._logging import logger
+from cdn_sc.datasets._pins import pin
 from cdn_sc.datasets._transfer import TransferError, transfer
 from cdn_sc.errors import DownloadError
 from cdn_sc.settings import settings
@@ -21,6 +22,8 @@ from cdn_sc.settings import settings
 MIRROR = "CDN_SC_MIRROR"
 # Files up to this size are checked at every use, in less than a second; larger ones when they arrive.
 _ALWAYS_CHECKED = 64 << 20
+# Of files whose size is not known: the published tables of splits have 2 MB.
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class RemoteFile:
         Where a person finds it.
     size
         Number of bytes, where known.
+    pinned
+        Whether its checksum is kept once the file has come, see :mod:`cdn_sc.datasets._pins`.
     """
 
     path: str
@@ -46,6 +51,7 @@ class RemoteFile:
     checksum: str
     page: str
     size: int | None = None
+    pinned: bool = False
 
     @property
     def local(self) -> Path:
@@ -87,6 +93,13 @@ def fetch(file: RemoteFile) -> Path:
     path = file.local
     if _is_right(path, file):
         return path
+    _bring(file, path)
+    if file.pinned:
+        pin(file.path, file.checksum)
+    return path
+
+
+def _bring(file: RemoteFile, path: Path) -> None:
     from filelock import FileLock
 
     try:
@@ -98,7 +111,6 @@ def fetch(file: RemoteFile) -> Path:
         raise
     except OSError as error:
         raise _cannot_write(file, error) from error
-    return path
 
 
 def _cannot_write(file: RemoteFile, error: OSError) -> DownloadError:
@@ -142,7 +154,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
             if file.size is not None:
                 _check_space(path.parent, file.size - (part.stat().st_size if resumed else 0))
             try:
-                transfer(url, part, size=file.size, label=path.name)
+                transfer(url, part, size=file.size, limit=_MOST_BYTES, label=path.name)
             except TransferError as failure:
                 failures.append(f"{url} {failure}")
                 break

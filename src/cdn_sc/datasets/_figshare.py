@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from cdn_sc._logging import logger
+from cdn_sc._text import printable
 from cdn_sc.datasets._download import RemoteFile, fetch, mirror_urls
+from cdn_sc.datasets._pins import TRUST_HTTP, is_trusted, pinned, pins_file
 from cdn_sc.datasets._transfer import TransferError, transfer
 from cdn_sc.errors import DownloadError
 from cdn_sc.settings import settings
@@ -19,18 +23,28 @@ API = "https://api.figshare.com/v2"
 DOWNLOADS = "https://ndownloader.figshare.com/files"
 DATA_ARTICLE, DATA_FILE = 29215766, 55059587
 WEIGHTS_ARTICLE = 29225855
+_LARGEST_ANSWER = 8 << 20
 _PAGE_SIZE = 100
 _MOST_PAGES = 50
 
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file of an article, as figshare lists it."""
+    """A file of an article, as figshare lists it.
+
+    Attributes
+    ----------
+    id, name, size, md5
+        What the list says.
+    trusted
+        Whether the list came from where nobody else could have written it.
+    """
 
     id: int
     name: str
     size: int
     md5: str
+    trusted: bool = True
 
 
 def article_page(article: int) -> str:
@@ -94,21 +108,40 @@ def figshare_file(article: int, listed: ListedFile, path: str | None = None) -> 
     Raises
     ------
     DownloadError
-        If figshare lists it without a checksum, or under a name that could lead out of the folder.
+        If figshare lists it without a checksum, under a name that could lead out of the folder, or with
+        another checksum than when it was first fetched; or if the list came over plain http, and the checksum
+        is not known from before.
     """
     # nothing is fetched that cannot be checked, and the name becomes one on this machine
-    impossible = listed.name[:1] in ("", ".") or set(listed.name) & set('/\\:\0"')
+    impossible = listed.name[:1] in ("", ".") or not listed.name.isprintable()
+    impossible = impossible or not set(listed.name).isdisjoint('/\\:"')
     if not listed.md5 or impossible:
         raise DownloadError(
             f"figshare lists {listed.name!r} in {article_page(article)} without a checksum, or it is an "
             "impossible name; it is not fetched."
         )
+    path = path or f"figshare/{article}/{listed.name}"
+    checksum, known = f"md5:{listed.md5}", pinned(path)
+    if known is None and not listed.trusted:
+        raise DownloadError(
+            f"the checksum of {listed.name} came over plain http from the mirror, where anybody on the way "
+            "can change it, and it is not known from before: the file is not fetched. Give the mirror an "
+            f"https address, put the file at {settings.dataset_dir / path} by hand (from "
+            f"{article_page(article)}), or set {TRUST_HTTP}=1 in the environment if the network is your own."
+        )
+    if known is not None and known != checksum:
+        raise DownloadError(
+            f"{listed.name} is listed with the checksum {checksum}, but had {known} when it was first "
+            f"fetched: it is not fetched now. If {article_page(article)} has a new version, take its line "
+            f"out of {pins_file()} and delete the file."
+        )
     return RemoteFile(
-        path or f"figshare/{article}/{listed.name}",
+        path,
         (f"{DOWNLOADS}/{listed.id}", f"{API}/file/download/{listed.id}"),
-        f"md5:{listed.md5}",
+        checksum,
         article_page(article),
         listed.size,
+        pinned=True,
     )
 
 
@@ -154,12 +187,28 @@ def _kept_listing(article: int) -> Path:
 
 
 def _ask(article: int, failures: list[str]) -> list[ListedFile]:
-    """Ask the mirror, then figshare; the reason why the mirror has no list is added to the failures."""
-    for url in mirror_urls(f"figshare/{article}.json"):
+    """Ask the mirror, then figshare; a mirror that anybody could answer for comes last.
+
+    The reason why the one asked first has no list is added to the failures.
+    """
+    ways: list[Callable[[], list[ListedFile]]] = [
+        partial(_ask_mirror, url) for url in mirror_urls(f"figshare/{article}.json")
+    ]
+    trusted = all(is_trusted(url) for url in mirror_urls(""))
+    ways.insert(len(ways) if trusted else 0, partial(_ask_figshare, article))
+    for way in ways[:-1]:
         try:
-            return _parse(_get_json(url), url)
+            return way()
         except TransferError as failure:
             failures.append(str(failure))
+    return ways[-1]()
+
+
+def _ask_mirror(url: str) -> list[ListedFile]:
+    return [replace(file, trusted=is_trusted(url)) for file in _parse(_get_json(url), url)]
+
+
+def _ask_figshare(article: int) -> list[ListedFile]:
     url = f"{API}/articles/{article}"
     details = _get_json(url)
     if not isinstance(details, dict):
@@ -190,11 +239,11 @@ def _get_json(url: str) -> Any:
     with TemporaryDirectory() as folder:
         part = Path(folder) / "answer"
         try:
-            transfer(url, part)
+            transfer(url, part, limit=_LARGEST_ANSWER)
             return json.loads(part.read_bytes())
         except TransferError as failure:
             raise TransferError(f"{url} {failure}") from failure
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TransferError(f"{url} answered with something else than JSON") from error
 
 
@@ -204,9 +253,10 @@ def _parse(entries: Any, url: str) -> list[ListedFile]:
         return [
             ListedFile(
                 int(entry["id"]),
-                str(entry["name"]),
+                printable(str(entry["name"])),
                 int(entry["size"]),
                 str(entry.get("md5") or entry.get("computed_md5") or entry.get("supplied_md5") or "").lower(),
+                entry.get("trusted") is not False,
             )
             for entry in entries
         ]
@@ -217,5 +267,5 @@ def _parse(entries: Any, url: str) -> list[ListedFile]:
 def _read_listing(path: Path) -> list[ListedFile] | None:
     try:
         return _parse(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, ValueError, TransferError):
+    except (OSError, ValueError, RecursionError, TransferError):
         return None

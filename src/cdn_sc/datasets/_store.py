@@ -110,6 +110,24 @@ def _archives(name: str) -> Iterator[Path]:
             yield path
 
 
+def map_array(path: Path) -> np.ndarray:
+    """Map an array of a file into memory: whatever the file announces, it takes none.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else than one array of plain values, or less than it says.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return np.lib.format.open_memmap(path, mode="r")
+    # what damaged headers and impossible sizes make numpy raise
+    except (EOFError, SyntaxError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
+        raise ValueError(f"its header cannot be used: {error}") from error
+
+
 def open_values(path: Path) -> np.ndarray:
     """Map an array of cells x genes into memory, without reading its values.
 
@@ -119,14 +137,13 @@ def open_values(path: Path) -> np.ndarray:
         If the file holds something else, or less than it says.
     """
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        values = map_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or no array ({error}): delete it, so that it is unpacked anew."
         ) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
-        found = getattr(values, "shape", type(values).__name__)
-        raise InputError(f"{path} holds {found} of {getattr(values, 'dtype', 'no')} type, not cells x genes.")
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
+        raise InputError(f"{path} holds {values.shape} of {values.dtype} type, not cells x genes.")
     return values
 
 
@@ -152,7 +169,8 @@ def read_values(values: np.ndarray, path: Path, rows: np.ndarray | None = None) 
     step = max(1, _CHUNK_VALUES // max(1, values.shape[1]))
     for start in range(0, n_rows, step):
         chosen = slice(start, start + step) if rows is None else rows[start : start + step]
-        read[start : start + step] = values[chosen]
+        with np.errstate(over="ignore"):  # what becomes infinite is told below
+            read[start : start + step] = values[chosen]
         if not np.isfinite(read[start : start + step]).all():
             raise InputError(f"{path} holds NaN or infinity.")
     return read

@@ -10,10 +10,11 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm.auto import tqdm
+from urllib.parse import urljoin, urlsplit
 
 from cdn_sc._logging import logger
+from cdn_sc._progress import progress_bar
+from cdn_sc._text import printable
 from cdn_sc.settings import settings
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def user_agent() -> str:
     return f"cdn-sc/{version('cdn-sc')}"
 
 
-def transfer(url: str, part: Path, *, size: int | None = None, label: str | None = None) -> None:
+def transfer(
+    url: str, part: Path, *, size: int | None = None, limit: int | None = None, label: str | None = None
+) -> None:
     """Fetch an address into a file, going on with what the file already holds.
 
     Parameters
@@ -88,6 +91,8 @@ def transfer(url: str, part: Path, *, size: int | None = None, label: str | None
         File to fill. What it holds is kept where the server can go on from there.
     size
         Number of bytes, where known.
+    limit
+        Largest number of bytes where the size is not known.
     label
         Name on the progress bar; None for none.
 
@@ -100,17 +105,17 @@ def transfer(url: str, part: Path, *, size: int | None = None, label: str | None
     """
     reached, tries = _length(part), 0
     worth_a_try = PATIENCE.least_speed * PATIENCE.window
-    with tqdm(
+    with progress_bar(
+        label is not None and settings.show_progress,
         total=size,
         desc=label,
         unit="B",
         unit_scale=True,
         unit_divisor=1024,
-        disable=label is None or not settings.show_progress,
     ) as bar:
         while True:
             try:
-                return _attempt(url, part, size, bar)
+                return _attempt(url, part, size, limit, bar)
             except _Again as failure:
                 length, tries = _length(part), tries + 1
                 if length > reached + worth_a_try:
@@ -128,7 +133,7 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _attempt(url: str, part: Path, size: int | None, bar: Any) -> None:
+def _attempt(url: str, part: Path, size: int | None, limit: int | None, bar: Any) -> None:
     """Ask once, and keep what comes."""
     import requests
     from urllib3.exceptions import HTTPError
@@ -145,10 +150,14 @@ def _attempt(url: str, part: Path, size: int | None, bar: Any) -> None:
         headers["Range"] = f"bytes={start}-"
     try:
         with requests.get(
-            url, headers=headers, stream=True, timeout=(PATIENCE.connect, PATIENCE.read)
+            url,
+            headers=headers,
+            stream=True,
+            timeout=(PATIENCE.connect, PATIENCE.read),
+            hooks={"response": _refuse_downgrade},
         ) as response:
             start = _first_byte(response, part, start)
-            _keep(response, part, start, size, bar)
+            _keep(response, part, start, size, limit, bar)
     except (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError) as error:
         raise _Again(f"no connection ({_root(error)})", connected=False) from error
     except requests.exceptions.SSLError as error:
@@ -161,6 +170,14 @@ def _attempt(url: str, part: Path, size: int | None, bar: Any) -> None:
         raise _Again(f"the transfer broke off at {_length(part):,} bytes ({_root(error)})") from error
     except requests.exceptions.RequestException as error:  # an address that is none, endless redirects
         raise TransferError(str(error)) from error
+
+
+def _refuse_downgrade(response: Response, **_: Any) -> None:
+    """Stop before a redirect that leaves https: whoever is on the way could answer there."""
+    if response.is_redirect and urlsplit(response.url).scheme == "https":
+        target = urljoin(response.url, response.headers["location"])
+        if urlsplit(target).scheme != "https":
+            raise TransferError(f"redirects from https to {printable(target)[:200]}, which is not followed")
 
 
 def _root(error: BaseException) -> str:
@@ -180,7 +197,10 @@ def _was_connected(error: BaseException) -> bool:
 
 def _first_byte(response: Response, part: Path, asked: int) -> int:
     """Place in the file where the answer starts; anything but the file is turned away."""
-    code, said = response.status_code, f"answered {response.status_code} {response.reason or ''}".rstrip()
+    code, said = (
+        response.status_code,
+        f"answered {response.status_code} {printable(response.reason or '')}".rstrip(),
+    )
     if code in _PASSING or code >= 500:
         raise _Again(said, wait=_retry_after(response.headers.get("Retry-After")))
     if code == 416:  # what lies here is no beginning of the file
@@ -214,7 +234,7 @@ def _retry_after(text: str | None) -> float | None:
         return None
 
 
-def _keep(response: Response, part: Path, start: int, size: int | None, bar: Any) -> None:
+def _keep(response: Response, part: Path, start: int, size: int | None, limit: int | None, bar: Any) -> None:
     """Write what comes, and make sure that it is all."""
     announced = response.headers.get("Content-Length", "")
     end = start + int(announced) if announced.isdigit() else None
@@ -232,6 +252,8 @@ def _keep(response: Response, part: Path, start: int, size: int | None, bar: Any
             if not length and chunk[:256].lstrip().lower().startswith(_PAGE_STARTS):
                 raise TransferError("answered with a web page in place of the file")
             length += len(chunk)
+            if size is None and limit is not None and length > limit:
+                raise TransferError(f"sends more than {limit:,} bytes")
             if end is not None and length > end:
                 raise TransferError(f"sends more than the {end:,} bytes that are right")
             file.write(chunk)

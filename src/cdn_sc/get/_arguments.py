@@ -1,6 +1,6 @@
 """Arguments that several functions take: labels of groups, and whole numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -34,19 +34,6 @@ def as_list(labels: object, argument: str) -> list:
                 "is wanted."
             )
     return listed
-
-
-def names_of(labels: Iterable, known: Mapping) -> list[str]:
-    """Return the names of labels, which are given by their value or by its string, without repeats.
-
-    Parameters
-    ----------
-    labels
-        What was asked for.
-    known
-        The labels that there are, each with its name; 1 finds 1.0, as it does in a dict.
-    """
-    return list(dict.fromkeys(known.get(label, str(label)) for label in labels))
 
 
 def check_whole_number(argument: str, value: object, least: int) -> None:

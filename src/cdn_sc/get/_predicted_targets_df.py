@@ -7,8 +7,13 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from cdn_sc._labels import LabelIndex, label_name
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
-from cdn_sc.get._arguments import as_list, check_whole_number, names_of
+from cdn_sc.get._arguments import as_list, check_whole_number
+
+_PARTS = ("params", "table", "skipped")
+# Parameters that `predict_targets` keeps, and other tools do not.
+_OUR_PARAMS = frozenset({"model_sha256", "n_subsets", "min_cells"})
 
 
 def predicted_targets_df(
@@ -71,7 +76,21 @@ def predicted_targets_df(
 
 def is_result(value: object) -> bool:
     """Return whether a value of `adata.uns` is a result of `predict_targets`."""
-    return isinstance(value, Mapping) and {"params", "table", "skipped"} <= set(value)
+    return isinstance(value, Mapping) and set(_PARTS) <= set(value)
+
+
+def is_part_of_result(value: object) -> bool:
+    """Return whether a value of `adata.uns` is what joining or editing objects has left of a result.
+
+    It is ours if it holds nothing but parts of a result, with parameters that no other tool writes.
+    """
+    return (
+        isinstance(value, Mapping)
+        and not is_result(value)
+        and set(value) <= set(_PARTS)
+        and isinstance(value.get("params"), Mapping)
+        and not _OUR_PARAMS.isdisjoint(value["params"])
+    )
 
 
 def result_of(adata: AnnData, key: str) -> Mapping[str, Any]:
@@ -91,6 +110,13 @@ def result_of(adata: AnnData, key: str) -> Mapping[str, Any]:
     result = adata.uns.get(key)
     if is_result(result):
         return result
+    if is_part_of_result(result):
+        absent = " and ".join(repr(part) for part in _PARTS if part not in result)
+        raise MissingNameError(
+            f"adata.uns[{key!r}] holds only a part of a result: {absent} is missing, as when objects are "
+            "joined (anndata.concat with uns_merge). Run cdn_sc.tl.predict_targets again, or read the tables "
+            "of the objects before they are joined."
+        )
     others = [name for name, value in adata.uns.items() if is_result(value)]
     hint = (
         f"Results are under {', '.join(map(repr, others))}: pass key=."
@@ -118,16 +144,20 @@ def select_groups(adata: AnnData, key: str, labels: list) -> pd.DataFrame:
     """
     result = result_of(adata, key)
     table = result["table"]
-    column = adata.obs.get(result["params"].get("groupby"))
-    known = {} if column is None else {label: str(label) for label in column.dropna().unique()}
-    names = names_of(labels, known)
     scored = table["group"].cat.categories
     skipped = dict(zip(result["skipped"]["group"], result["skipped"]["reason"], strict=True))
-    for name in names:
+    index = LabelIndex([*scored, *skipped], f"adata.uns[{key!r}]")
+    names = []
+    for label in labels:
+        name = index.find(label)
+        if name is None:
+            raise MissingNameError(
+                f"adata.uns[{key!r}] has no group {label_name(label)!r}. {did_you_mean(label, scored)}"
+            )
         if name in skipped:
             raise MissingNameError(f"the group {name!r} was not scored: {skipped[name]}.")
-        if name not in scored:
-            raise MissingNameError(f"adata.uns[{key!r}] has no group {name!r}. {did_you_mean(name, scored)}")
+        names.append(name)
+    names = list(dict.fromkeys(names))
     table = table[table["group"].isin(names)]
     ordered = table["group"].cat.set_categories(names)
     return table.assign(group=ordered).sort_values(["group", "rank"], kind="stable")

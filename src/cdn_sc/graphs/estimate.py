@@ -1,9 +1,8 @@
 """Estimate: a local causal graph for each gene subset, by one of two estimators behind one interface."""
 
 import contextlib
-import io
-import warnings
 from collections.abc import Iterable, Iterator
+from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +13,8 @@ from cdn_sc.graphs.fci import CIRCLE, TAIL, fci_graphs
 ESTIMATORS = ("fci", "causal-learn")
 # Tests of causal-learn that take nothing but data; older versions lack some of them.
 TESTS = ("fisherz", "mv_fisherz", "kci", "rcit", "fastkci", "chisq", "gsq")
+
+_one_at_a_time = Lock()
 
 
 def estimate(
@@ -126,7 +127,7 @@ def _estimate_causal_learn(
     k = subsets[0].shape[1] if subsets else 0
     graphs = np.zeros((len(subsets), k, k), dtype=np.int8)
     succeeded = np.zeros(len(subsets), dtype=bool)
-    with _quiet(rng):
+    with _alone(rng):
         for t, values in enumerate(subsets):
             varies = np.flatnonzero((values != values[:1]).any(axis=0))
             try:
@@ -148,17 +149,21 @@ def _causal_learn_graph(values: NDArray, test: str, alpha: float) -> NDArray[np.
 
 
 @contextlib.contextmanager
-def _quiet(rng: np.random.Generator | None) -> Iterator[None]:
-    """Keep causal-learn from printing and warning, and its use of numpy's global stream from showing.
+def _alone(rng: np.random.Generator | None) -> Iterator[None]:
+    """Let one thread at a time use causal-learn, without what it prints and with numbers of a seed.
 
-    Its tests draw from that stream; it is seeded here and put back afterwards.
+    Its tests draw from numpy's global stream, which is seeded here and put back afterwards. It prints edges
+    whatever it is told; only its own `print` is replaced, since `sys.stdout` is that of all threads.
     """
+    from causallearn.search.ConstraintBased import FCI
+
     seed = 0 if rng is None else int(rng.integers(2**32))
-    state = np.random.get_state()  # noqa: NPY002
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _one_at_a_time, np.errstate(all="ignore"):
+        state = np.random.get_state()  # noqa: NPY002
         np.random.seed(seed)  # noqa: NPY002
+        FCI.print = lambda *_, **__: None
         try:
             yield
         finally:
+            del FCI.print
             np.random.set_state(state)  # noqa: NPY002

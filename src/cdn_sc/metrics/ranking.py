@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from cdn_sc._labels import LabelIndex, as_genes, label_name, printable
 from cdn_sc._logging import logger
 
 METRICS = (
@@ -92,20 +93,6 @@ def is_trivial(logfoldchange: np.ndarray, is_target: np.ndarray) -> bool:
     return bool(magnitude[is_target].max() == magnitude.max())
 
 
-def as_genes(group: object, targets: str | Iterable[str] | float | None) -> list[str]:
-    """Names of a group's targets; None, NaN and empty names stand for a target that is not known."""
-    listed = targets if isinstance(targets, Iterable) and not isinstance(targets, str) else [targets]
-    genes = [gene for gene in listed if not _is_unknown(gene)]
-    for gene in genes:
-        if not isinstance(gene, str):
-            raise ValueError(f"the truth of group {group!r} holds {gene!r}, and names of genes are wanted")
-    return list(dict.fromkeys(str(gene) for gene in genes))
-
-
-def _is_unknown(gene: object) -> bool:
-    return gene is None or gene is pd.NA or gene == "" or (isinstance(gene, float) and np.isnan(gene))
-
-
 def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] | None]) -> pd.DataFrame:
     """Score a table of predicted targets against the true ones.
 
@@ -130,19 +117,22 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] 
         If a column is missing, the truth is no mapping to names of genes, a group has two candidates of the
         same rank or name, or no group of the table has a known target.
     """
-    absent = [column for column in _COLUMNS if column not in table.columns]
-    if absent:
-        raise ValueError(f"the table lacks the columns {absent}; it has {list(table.columns)}")
+    lacking = [column for column in _COLUMNS if column not in table.columns]
+    if lacking:
+        raise ValueError(f"the table lacks the columns {lacking}; it has {list(table.columns)}")
     if not isinstance(truth, Mapping | pd.Series):
         raise ValueError(f"truth is a {type(truth).__name__}, and a mapping of group to target is wanted")
-    known = {str(group): genes for group, targets in truth.items() if (genes := as_genes(group, targets))}
     rows_of = table.groupby("group", observed=True, sort=False).indices
+    names = LabelIndex(map(label_name, rows_of), "the table")
+    given, unknown = names.by_name(truth)
+    known = {group: genes for group, targets in given.items() if (genes := as_genes(group, targets))}
+    absent = [group for group, targets in unknown.items() if as_genes(group, targets)]
     rows = []
     gene_names = table["gene"].to_numpy(dtype=object)
     ranks = table["rank"].to_numpy()
     logfoldchanges = table["logfoldchange"].to_numpy(dtype=float)
     for group, members in rows_of.items():
-        targets = known.pop(str(group), None)
+        targets = known.get(label_name(group))
         if targets is None:
             continue
         positions = np.asarray(members)
@@ -165,13 +155,13 @@ def target_metrics(table: pd.DataFrame, truth: Mapping[str, str | Iterable[str] 
                 "trivial": is_trivial(logfoldchanges[positions], is_target),
             }
         )
-    if known:
-        logger.warning("%d groups with known targets are not in the table: %s", len(known), _some(known))
+    if absent:
+        logger.warning("%d groups with known targets are not in the table: %s", len(absent), _some(absent))
     if not rows:
         raise ValueError(f"no group of the table has a known target; its groups: {_some(rows_of)}")
     return pd.DataFrame(rows)
 
 
 def _some(names: Iterable[object], limit: int = 5) -> str:
-    listed = [str(name) for name in names]
+    listed = [printable(str(name)) for name in names]
     return ", ".join(listed[:limit]) + (", ..." if len(listed) > limit else "")

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
-from tqdm.auto import tqdm
 
+from cdn_sc._files import make_folder, replacing, writing
+from cdn_sc._progress import progress_bar
+from cdn_sc._threads import pools_held
 from cdn_sc.errors import MissingNameError
 from cdn_sc.metrics.baselines import log_fold_change
 from cdn_sc.metrics.baselines import rivals as score_rivals
@@ -111,17 +113,28 @@ class EvaluationResult:
     def write(self, folder: str | PathLike[str], *, by: str | Sequence[str] | None = None) -> None:
         """Write `per_group.csv`, `summary.csv`, `summary.md` and `settings.json` into a folder.
 
-        With `by`, the means by these columns too: in `summary_by.csv`, and in `summary.md`.
+        With `by`, the means by these columns too: in `summary_by.csv`, and in `summary.md`. All are written
+        before the first takes the place of an earlier one.
+
+        Raises
+        ------
+        WriteError
+            If they cannot be written; earlier ones are as they were.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.per_group.to_csv(folder / "per_group.csv", index=False)
-        self.summary.to_csv(folder / "summary.csv", index=False)
+        make_folder(folder)
+        texts = {
+            "per_group.csv": self.per_group.to_csv(index=False),
+            "summary.csv": self.summary.to_csv(index=False),
+            "summary.md": self.to_markdown(by),
+            "settings.json": json.dumps(self.settings, indent=2, default=str) + "\n",
+        }
         if by:
-            self.summarise(by).to_csv(folder / "summary_by.csv", index=False)
-        (folder / "summary.md").write_text(self.to_markdown(by), encoding="utf-8")
-        text = json.dumps(self.settings, indent=2, default=str) + "\n"
-        (folder / "settings.json").write_text(text, encoding="utf-8")
+            texts["summary_by.csv"] = self.summarise(by).to_csv(index=False)
+        paths = [folder / name for name in texts]
+        with replacing(*paths) as parts, writing(*paths):
+            for part, text in zip(parts, texts.values(), strict=True):
+                part.write_bytes(text.encode())
 
 
 def evaluate(
@@ -168,7 +181,7 @@ def evaluate(
         Number of processes; -1 for all cores. Pairs in a row that share an array of control cells go to one
         process, so that what a predictor keeps of it is used again.
     threads
-        Threads of each process where there are several; None shares the cores out evenly.
+        Threads of torch in each process; None for one.
     progress
         Whether to show a progress bar; None follows `cdn_sc.settings.verbosity`.
     resume
@@ -190,7 +203,10 @@ def evaluate(
     ValueError
         If there is nothing to evaluate, a name is both a predictor's and a rival's, a predictor does not
         return one score a gene, pairs have no attribute that `by` names, or the file to resume from belongs
-        to another evaluation.
+        to another evaluation or is damaged (the error names the line).
+    WriteError
+        If the file to resume from cannot be written, for lack of space for example, or another run uses it;
+        the pairs in it stay.
     """
     predictors = dict(predictors or {})
     if not predictors and not rivals:
@@ -219,8 +235,9 @@ def evaluate(
     show = package_settings.show_progress if progress is None else progress
     with (
         closing(records),
-        parallel_config(backend="loky", inner_max_num_threads=threads),
-        tqdm(total=total, initial=records.n_pairs, unit="pair", disable=not show) as bar,
+        parallel_config(backend="loky", inner_max_num_threads=threads or 1),
+        pools_held(threads or 1),
+        progress_bar(show, total=total, initial=records.n_pairs, unit="pair") as bar,
     ):
         for run in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
             for rows in run:

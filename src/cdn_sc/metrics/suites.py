@@ -5,8 +5,10 @@ from dataclasses import replace
 from inspect import Parameter, signature
 from itertools import islice, product
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
+from cdn_sc._logging import logger
 from cdn_sc.simulate.pair import Pair
 
 Suite = Callable[..., Iterator[Pair]]
@@ -180,13 +182,13 @@ def real_suite(
 ) -> Iterator[Pair]:
     """Groups of a real screen whose target is measured.
 
-    Counts are normalised to the median total and log1p-transformed; the pair's genes are all genes of the
-    file.
+    Counts (whole numbers) are normalised to the median total and log1p-transformed; other values are taken as
+    log-normalised expression, as they are. The pair's genes are all genes of the file.
 
     Parameters
     ----------
     path
-        An h5ad file with raw counts in `X`.
+        An h5ad file or a zarr store, with raw counts or log-normalised expression in `X`.
     groupby, control
         Column of `obs` with the perturbations, and its label of the control cells.
     truth
@@ -201,19 +203,16 @@ def real_suite(
     Raises
     ------
     ValueError
-        If the file cannot be read, has no unique names of genes, or lacks the counts, the column, the label
-        or the mapping.
+        If the file cannot be read, has no unique names of genes, values that are neither counts nor
+        logarithms, or lacks the values, the column, the label or the mapping.
     """
-    import anndata
     import numpy as np
-    import scanpy
 
     from cdn_sc._contrasts import within_conditions
+    from cdn_sc._labels import LabelIndex, is_missing, label_name
+    from cdn_sc._read import read_object
 
-    try:
-        adata = anndata.read_h5ad(path)
-    except Exception as error:  # whatever a file that is no h5ad makes h5py and anndata raise
-        raise ValueError(f"cannot read {path} as an h5ad file: {error}") from error
+    adata = read_object(Path(path))
     if groupby not in adata.obs or truth not in adata.uns or adata.X is None:
         raise ValueError(f"{path} needs counts in X, obs[{groupby!r}] and uns[{truth!r}]")
     targets = adata.uns[truth]
@@ -221,12 +220,19 @@ def real_suite(
         raise ValueError(f"uns[{truth!r}] of {path} is no mapping of label to the name of one gene")
     if not adata.var_names.is_unique:
         raise ValueError(f"{path} has names of genes twice")
-    labels = adata.obs[groupby].astype(str).to_numpy()
-    labelled = adata.obs[groupby].notna().to_numpy()
-    if control not in labels:
+    names = [label_name(label) for label in adata.obs[groupby].astype(object)]
+    labels = np.array(names, dtype=object)
+    meant = adata.obs[groupby].notna().to_numpy() & [
+        name == str(control) or not is_missing(name) for name in names
+    ]
+    index = LabelIndex(sorted(set(labels[meant])), f"obs[{groupby!r}]")
+    found = index.find(control)
+    if found is None:
         raise ValueError(f"no cell of {path} has obs[{groupby!r}] == {control!r}")
-    scanpy.pp.normalize_total(adata)
-    scanpy.pp.log1p(adata)
+    control = found
+    drop = tuple(name for label in drop if (name := index.find(label)) is not None)
+    targets, _ = index.by_name(targets)
+    _log_normalise(adata, path)
 
     def cells(label: str) -> np.ndarray:
         values = adata.X[labels == label]
@@ -235,8 +241,8 @@ def real_suite(
     control_cells = cells(control)
     others: dict[str, np.ndarray] = {}
     if _from_screen(correlations):
-        others = {label: cells(label) for label in sorted(set(labels[labelled]) - {control})}
-    for label in sorted(set(labels[labelled]) - {control, *drop}):
+        others = {label: cells(label) for label in sorted(set(labels[meant]) - {control})}
+    for label in sorted(set(labels[meant]) - {control, *drop}):
         target = targets.get(label, "")
         if target not in adata.var_names:
             continue
@@ -251,6 +257,27 @@ def real_suite(
             attributes,
             contrasts=within_conditions(rest) if rest else None,
         )
+
+
+def _log_normalise(adata: Any, path: str | PathLike[str]) -> None:
+    """Normalise and log counts in place; leave logarithms as they are, and refuse what is neither."""
+    import scanpy
+
+    from cdn_sc._counts import are_counts
+    from cdn_sc.tl._checks import looks_logarithmic
+    from cdn_sc.tl._expression import extremes
+
+    if are_counts(adata.X):
+        scanpy.pp.normalize_total(adata)
+        scanpy.pp.log1p(adata)
+        return
+    least, largest = extremes(adata.X)
+    if not looks_logarithmic(least, largest):
+        raise ValueError(
+            f"X of {path} holds neither counts (whole numbers of at least 0) nor log-normalised values (from "
+            f"0 up to some 10): it has values from {least:g} to {largest:g}"
+        )
+    logger.info("X of %s holds no counts: it is taken as log-normalised, as it is.", path)
 
 
 @register_suite("screens", n_pairs=_screens_size)

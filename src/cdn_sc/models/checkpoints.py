@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from cdn_sc._text import printable
 from cdn_sc.models.errors import WeightsError
 from cdn_sc.models.tensors import check_tensors
+from cdn_sc.models.torch_file import ForeignCodeError, UnreadableError, read_torch_file
 from cdn_sc.nn.config import CDNConfig, SEAConfig
 
-#: Mark of a folder in the external attributes of a zip member.
-_FOLDER = 0x10
 _EXPECTED = "a published CDN or SEA checkpoint holds `state_dict` and `hyper_parameters`"
 
 
@@ -39,7 +36,7 @@ def read_checkpoint(path: Path) -> tuple[SEAConfig | CDNConfig, dict[str, Tensor
     WeightsError
         If the file holds anything else.
     """
-    content = _read_pickle(path)
+    content = _read_content(path)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         found = (
             f"a dict with {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -52,51 +49,21 @@ def read_checkpoint(path: Path) -> tuple[SEAConfig | CDNConfig, dict[str, Tensor
     return _configuration(state, _arguments(content, path), path), state
 
 
-def _read_pickle(path: Path) -> Any:
-    try:
-        _check_archive(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{path.name} was refused, and nothing in it was run: it asks for code beyond tensors and "
-                f"plain settings ({_first_global(str(error))}). {_EXPECTED[0].upper()}{_EXPECTED[1:]}"
-            ) from error
-        raise WeightsError(_damaged(path)) from error
-    # A damaged pickle can fail in almost any way; all that matters is that it is no checkpoint.
-    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise WeightsError(_damaged(path)) from error
-    except (AssertionError, OverflowError, MemoryError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(_damaged(path)) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Compare the members of the archive with their checksums, which torch does not do.
-
-    torch stores members as they are: an archive that unpacks to more than its own size is none of torch's.
-    """
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > path.stat().st_size:
-            raise zipfile.BadZipFile("the members are larger than the archive")
-        # torch takes a member with this mark for a folder, and would leave its values undefined.
-        if any(member.external_attr & _FOLDER for member in members):
-            raise zipfile.BadZipFile("a member is marked as a folder")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
-
-
-def _damaged(path: Path) -> str:
+def _read_content(path: Path) -> Any:
     size = path.stat().st_size
-    return f"{path.name} ({size:,} bytes) is truncated, damaged or no torch checkpoint; download it again"
-
-
-def _first_global(message: str) -> str:
-    """Name of what an unpickling error complains about."""
-    words = message.split("GLOBAL ", 1)
-    return words[1].split()[0].strip(".`,") if len(words) > 1 else message.splitlines()[0][:120]
+    try:
+        with path.open("rb") as file:
+            return read_torch_file(file, size)
+    except ForeignCodeError as error:
+        raise WeightsError(
+            f"{path.name} was refused, and nothing in it was run: it asks for code beyond tensors and plain "
+            f"settings ({printable(str(error))[:120]}). {_EXPECTED[0].upper()}{_EXPECTED[1:]}"
+        ) from error
+    except (UnreadableError, OSError) as error:
+        raise WeightsError(
+            f"{path.name} ({size:,} bytes) is truncated, damaged or no torch checkpoint; download it again "
+            f"({printable(str(error))[:200]})"
+        ) from error
 
 
 def _arguments(content: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -141,5 +108,5 @@ def _configuration(state: dict[str, Tensor], arguments: dict[str, Any], path: Pa
 
 
 def _some(content: dict[Any, Any]) -> str:
-    names = [str(key) for key in content]
+    names = [printable(str(key))[:80] for key in content]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") or "nothing"

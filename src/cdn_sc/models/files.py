@@ -6,27 +6,33 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cdn_sc._files import write_bytes
+from cdn_sc._text import printable
 from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
 from cdn_sc.models.tensors import check_tensors, tensors_sha256
 from cdn_sc.nn import ARCHITECTURES
+from cdn_sc.nn.config import check_sizes
 
 #: Key of the JSON text in the safetensors metadata.
 _KEY = "cdn_sc"
-_FORMAT = 1
+#: Since 2, a checksum covers the configuration and the card; files of 1 are read as well.
+_FORMAT, _FIRST_FORMAT = 2, 1
+_LARGEST_TEXT = 8 << 20
+#: Most parameters of a new network: five times as many fit into a checkpoint of its training.
+LARGEST_NETWORK = 20_000_000
+# The bundled networks have 300 at most.
+_MOST_TENSORS = 5_000
 
 
 def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None = None) -> Path:
@@ -49,6 +55,8 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
     ------
     ValueError
         If the architecture of the network is not registered, or the card is not JSON.
+    WriteError
+        If the file cannot be written, for lack of space for example; an earlier one stays as it is.
     """
     path = Path(path)
     config: Any = network.config
@@ -62,19 +70,10 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
         "tensors_sha256": tensors_sha256(tensors),
     }
     try:
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(content | {"sha256": _text_sha256(content)}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the metadata must be JSON values: {error}") from error
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.touch(exist_ok=False)
-    try:
-        # safetensors puts a private file in its place; keep the rights that a new file gets here.
-        rights = stat.S_IMODE(temporary.stat().st_mode)
-        save_file(tensors, temporary, metadata={_KEY: text})
-        temporary.chmod(rights)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, serialise(tensors, metadata={_KEY: text}))
     return path
 
 
@@ -83,13 +82,13 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
 
     Returns
     -------
-    The configuration, the parameters and the card.
+    The configuration, the parameters and the card. The card says in `checksum` what of the file was compared
+    with a checksum: "everything", or of files of version 1.2 and earlier "values" or "nothing".
 
     Raises
     ------
     WeightsError
-        If the file is damaged, or was not written by `save`. Files of earlier versions have no checksum of
-        their tensors; they are taken as they are.
+        If the file is damaged or too large, or was not written by `save`.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -101,22 +100,45 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         raise WeightsError(f"{path.name} is a safetensors file without a cdn-sc configuration inside")
     check_tensors(state, path)
     try:
+        if len(metadata[_KEY]) > _LARGEST_TEXT:
+            raise WeightsError(f"the card inside {path.name} has more than {_LARGEST_TEXT:,} characters")
         content = json.loads(metadata[_KEY])
-        if content["format"] != _FORMAT:
-            raise WeightsError(f"{path.name} has format {content['format']}; this version reads {_FORMAT}")
+        checked = _check_content(content, state, path)
         fields, card = dict(content["config"]), dict(content["card"])
         architecture = fields["architecture"]
         if architecture not in ARCHITECTURES:
             known = ", ".join(sorted(ARCHITECTURES))
             raise WeightsError(f"{path.name} holds a network {architecture!r}; this version knows {known}")
-        checksum = content.get("tensors_sha256")
-        if checksum is not None and checksum != tensors_sha256(state):
-            raise WeightsError(f"{path.name} is damaged: its values are not those that were saved")
-        return ARCHITECTURES[architecture][0](**fields), state, card
+        return ARCHITECTURES[architecture][0](**fields), state, card | {"checksum": checked}
     except WeightsError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"the configuration inside {path.name} cannot be read ({error})") from error
+        told = printable(str(error))[:200]
+        raise WeightsError(f"the configuration inside {path.name} cannot be read ({told})") from error
+
+
+def _check_content(content: dict[str, Any], state: dict[str, Tensor], path: Path) -> str:
+    """Compare what was read with its checksums; returns what they cover."""
+    form = content["format"]
+    if form not in (_FIRST_FORMAT, _FORMAT):
+        raise WeightsError(f"{path.name} has format {str(form)[:40]}; this version reads up to {_FORMAT}")
+    named = form != _FIRST_FORMAT
+    checksum = content["tensors_sha256"] if named else content.get("tensors_sha256")
+    if checksum is not None and checksum != tensors_sha256(state, named=named):
+        raise WeightsError(f"{path.name} is damaged: its values are not those that were saved")
+    if not named:
+        return "nothing" if checksum is None else "values"
+    if content.pop("sha256") != _text_sha256(content):
+        raise WeightsError(
+            f"{path.name} is damaged or was changed: its configuration or card is not what was saved"
+        )
+    return "everything"
+
+
+def _text_sha256(content: dict[str, Any]) -> str:
+    """sha256 of JSON values, the same before they are written and after they are read."""
+    text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build_network(configuration: Mapping[str, Any]) -> nn.Module:
@@ -134,16 +156,23 @@ def build_network(configuration: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     InputError
-        If the architecture or a field is unknown, or a value is impossible.
+        If the architecture or a field is unknown, or a value is impossible or larger than any sensible one.
     """
     architecture = configuration.get("architecture")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         hint = did_you_mean(architecture, ARCHITECTURES)
         raise InputError(f"there is no architecture {architecture!r}. {hint}")
     config_class, network_class = ARCHITECTURES[architecture]
     try:
-        return network_class(config_class(**configuration))
-    except (TypeError, ValueError) as error:
+        config = config_class(**configuration)
+        check_sizes(config)
+        n_values = sum(parameter.numel() for parameter in _without_values(config).parameters())
+        if n_values > LARGEST_NETWORK:
+            raise ValueError(
+                f"{n_values:,} parameters are more than {LARGEST_NETWORK:,}, the most that are made"
+            )
+        return _made(network_class, config)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the configuration of the {architecture} network cannot be used: {error}"
         ) from error
@@ -157,32 +186,41 @@ def build(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
     WeightsError
         If names or shapes of the parameters do not fit, or a value is not finite.
     """
-    expected = _outline(config, state, path)
+    network = _outline(config, state, path)
+    expected = network.state_dict()
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or extra:
         raise WeightsError(
             f"{path.name} does not fit a {config.architecture} network: "
             f"{_count(missing, 'missing')}, {_count(extra, 'unknown')}"
         )
+    values: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             found, right = tuple(tensor.shape), tuple(expected[name].shape)
             raise WeightsError(f"{path.name}: {name} has shape {found}, where {right} would fit")
         # In the network's own precision, where large values may overflow.
-        if not bool(tensor.to(expected[name].dtype).isfinite().all()):
+        values[name] = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        if not bool(values[name].isfinite().all()):
             raise WeightsError(f"{path.name}: {name} holds NaN or infinity")
-    # Fresh weights come from torch's global generator; reading a file must not move it.
-    with torch.random.fork_rng(devices=[]):
-        network = ARCHITECTURES[config.architecture][1](config)
-    network.load_state_dict(state, strict=True)
+    # Put in the places of the outline: nothing is drawn, which would move torch's global generator.
+    network.load_state_dict(values, strict=True, assign=True)
     return network
 
 
-def _outline(config: Any, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Parameters that the network of a configuration has, without memory for their values.
+def _made(network_class: Any, config: Any) -> nn.Module:
+    """Make a network on the CPU in float32, whatever torch's default device and type are set to."""
+    with torch.device("cpu"):
+        return network_class(config).float()
+
+
+def _outline(config: Any, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """Network of a configuration, without memory for the values of its parameters.
 
     A configuration may ask for any size: what the file cannot hold is refused before it is built.
     """
+    if len(state) > _MOST_TENSORS:
+        raise WeightsError(f"{path.name} has {len(state):,} parameters, and {_MOST_TENSORS:,} are the most")
     n_values = sum(tensor.numel() for tensor in state.values())
     sizes = {name: value for name, value in vars(config).items() if isinstance(value, int)}
     for name, value in sizes.items():
@@ -192,10 +230,14 @@ def _outline(config: Any, state: dict[str, Tensor], path: Path) -> dict[str, Ten
     if depth > len(state):
         raise WeightsError(f"{path.name}: {depth} layers are more than its {len(state)} parameters allow")
     try:
-        with torch.device("meta"), _WithoutValues():
-            return ARCHITECTURES[config.architecture][1](config).state_dict()
+        return _without_values(config)
     except (RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path.name}: its configuration asks for an impossible network") from error
+
+
+def _without_values(config: Any) -> nn.Module:
+    with torch.device("meta"), _WithoutValues():
+        return ARCHITECTURES[config.architecture][1](config)
 
 
 class _WithoutValues(TorchFunctionMode):
@@ -220,4 +262,4 @@ def file_sha256(path: Path) -> str:
 
 
 def _count(names: list[str], word: str) -> str:
-    return f"{len(names)} {word}" + (f" ({names[0]}, ...)" if names else "")
+    return f"{len(names)} {word}" + (f" ({printable(names[0])[:80]}, ...)" if names else "")

@@ -9,15 +9,18 @@ import torch
 from torch import nn
 
 from cdn_sc._device import resolve_device
+from cdn_sc._text import printable
 from cdn_sc.models.checkpoints import read_checkpoint
 from cdn_sc.models.errors import WeightsError
 from cdn_sc.models.files import build, file_sha256, read_safetensors
 from cdn_sc.models.published import keep_converted
-from cdn_sc.models.registry import Entry, entry_path, find_entry
+from cdn_sc.models.registry import Entry, entry_path, find_entry, is_known
+from cdn_sc.models.torch_file import LARGEST_FILE
 
 _TAKEN = "a .safetensors file of cdn-sc or a published .ckpt is needed"
 _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
-_LARGEST_HEADER = 100_000_000
+_LARGEST_HEADER = 16 << 20
+_LONGEST_NAME = 200
 # Lightning writes zip archives; bare pickles, which torch also reads, never are published weights.
 _ZIP = b"PK\x03\x04"
 
@@ -43,7 +46,11 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
         its configuration, and
     `.card`
         a dict with at least `name`, `version`, `source` ("bundled", "figshare" or "file"), `path`,
-        `sha256`, `architecture`, `recommended_for` and `training`; empty strings where nothing is known.
+        `sha256`, `architecture`, `recommended_for` and `training`; empty strings where nothing is known. A
+        file that goes by the name of one of `available` without being it is named after the file, without a
+        version. `checksum` says what of the file was compared with a checksum: "everything"; of checkpoints
+        and of safetensors files of version 1.2 "values"; of still earlier ones "nothing". Control characters
+        in texts of a file are written as escape sequences.
 
     Raises
     ------
@@ -99,6 +106,8 @@ def _refuse_other_files(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise WeightsError(f"{path.name} is empty (a failed download?); {_TAKEN}")
+    if size > LARGEST_FILE:
+        raise WeightsError(f"{path.name} has {size:,} bytes; weights have {LARGEST_FILE:,} at most")
     with path.open("rb") as file:
         start = file.read(256)
     text = start.lstrip().lower()
@@ -118,11 +127,43 @@ def _is_safetensors(path: Path) -> bool:
 def _complete_card(
     card: dict[str, Any], entry: Entry | None, path: Path, architecture: str
 ) -> dict[str, Any]:
-    known: dict[str, Any] = {"name": path.stem, "version": "", "recommended_for": "", "training": ""}
-    known["source"] = "file"
+    """Card of a file, where what it says of itself is told apart from what is known of it."""
+    sha256 = file_sha256(path)
+    known = {"name": path.stem, "version": "", "recommended_for": "", "training": ""}
+    # the archive that a checkpoint is has checksums of the values
+    known |= {"checksum": "values"} | _shown(card)
+    known["name"], known["version"] = _one_line(known["name"]), _one_line(known["version"])
+    entry = entry or _bundled_copy(card, sha256)
     if entry is not None:
-        known |= {"name": entry.name, "recommended_for": entry.recommended_for}
-    known |= card
-    if entry is not None:
-        known["source"] = entry.source
-    return known | {"architecture": architecture, "path": str(path), "sha256": file_sha256(path)}
+        known |= {"name": entry.name, "recommended_for": known["recommended_for"] or entry.recommended_for}
+    elif is_known(known["name"]):
+        # whatever it was made from, these are not the weights that go by this name
+        known |= {"name": _one_line(path.name), "version": ""}
+    known |= {"source": "file" if entry is None else entry.source}
+    return known | {"architecture": architecture, "path": str(path), "sha256": sha256}
+
+
+def _bundled_copy(card: dict[str, Any], sha256: str) -> Entry | None:
+    """The bundled model that a file is a copy of, byte for byte."""
+    name = card.get("name")
+    if not isinstance(name, str) or not is_known(name) or name == "default":
+        return None
+    entry = find_entry(name)
+    if entry.source != "bundled" or file_sha256(entry_path(entry)) != sha256:
+        return None
+    return entry
+
+
+def _one_line(value: Any) -> str:
+    return printable(str(value))[:_LONGEST_NAME]
+
+
+def _shown(value: Any) -> Any:
+    """JSON values whose texts can be printed: control characters but ends of lines are escaped."""
+    if isinstance(value, str):
+        return printable(value, keep="\n\t")
+    if isinstance(value, list):
+        return [_shown(part) for part in value]
+    if isinstance(value, dict):
+        return {printable(name): _shown(part) for name, part in value.items()}
+    return value

@@ -74,7 +74,7 @@ def keep_converted(name: str, network: nn.Module, checkpoint: Path) -> tuple[Pat
         _MADE_FROM: file_sha256(checkpoint),
     }
     try:
-        return save(network, _paths(name)[1], card), card
+        return save(network, _paths(name)[1], card), card | {"checksum": "everything"}
     except OSError as error:
         logger.debug("%s is not converted: %s", checkpoint, error)
         return checkpoint, card

@@ -118,6 +118,11 @@ def available() -> pd.DataFrame:
     return table.astype({"parameters": "Int64", "bundled": bool})
 
 
+def is_known(name: str) -> bool:
+    """Whether a name is that of a model."""
+    return name == "default" or any(entry.name == name for entry in ENTRIES)
+
+
 def find_entry(name: str) -> Entry:
     """Entry of a name, with "default" resolved.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cdn_sc._text import printable
 from cdn_sc.models.errors import WeightsError
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -30,7 +31,8 @@ def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
         If a tensor is sparse, nested or without values, holds integers, complex or quantized values, or if
         all of them need more bytes than the file has (repeated values, which a few bytes can describe).
     """
-    for name, tensor in state.items():
+    for key, tensor in state.items():
+        name = printable(key)[:100]
         if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
             raise WeightsError(f"{path.name}: {name} is sparse, nested or without values; not a weight")
         if tensor.dtype not in _DTYPES:
@@ -40,9 +42,19 @@ def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
         raise WeightsError(f"{path.name} has {size:,} bytes, but its parameters would need {needed:,}")
 
 
-def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """sha256 of the bytes of tensors on the CPU, in the order of their names, in hexadecimal digits."""
+def tensors_sha256(state: Mapping[str, Tensor], *, named: bool = True) -> str:
+    """sha256 of tensors on the CPU, in the order of their names, in hexadecimal digits.
+
+    Parameters
+    ----------
+    state
+        Parameters by name.
+    named
+        Whether names, types and shapes count, not only the bytes of the values (as up to version 1.2).
+    """
     digest = hashlib.sha256()
-    for _, tensor in sorted(state.items()):
+    for name, tensor in sorted(state.items()):
+        if named:
+            digest.update(f"{name!r} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Form = Literal["concat", "difference"]
+
+#: Largest sizes of a network that is made from a configuration. Others than these: `LARGEST_OTHER_SIZE`.
+LARGEST_SIZES = {"layers": 64, "blocks": 64, "members": 64, "channels": 4096}
+LARGEST_OTHER_SIZE = 100_000
+LARGEST_DEPTH = 256
+
+
+def check_sizes(config: Any) -> None:
+    """Refuse a configuration whose network would take for ever to make, whatever its file says.
+
+    Parameters
+    ----------
+    config
+        A configuration of any network.
+
+    Raises
+    ------
+    ValueError
+        If a size, or the number of layers of all members, is larger than any sensible one.
+    """
+    sizes = {name: value for name, value in vars(config).items() if type(value) is int}
+    for name, value in sizes.items():
+        most = LARGEST_SIZES.get(name, LARGEST_OTHER_SIZE)
+        if value > most:
+            raise ValueError(f"{name} = {value} is more than {most:,}, the most that is made")
+    depth = sizes.get("members", 1) * sizes.get("layers", 1) * sizes.get("blocks", 1)
+    if depth > LARGEST_DEPTH:
+        raise ValueError(f"{depth} layers are more than {LARGEST_DEPTH}, the most that are made")
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,7 @@ class SEAConfig:
         sizes = ("num_vars", "max_subsets", "channels", "heads", "blocks", "encoder_ffn")
         for name in sizes:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if self.channels % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide channels ({self.channels})")
@@ -77,7 +105,7 @@ class CDNConfig(SEAConfig):
         super().__post_init__()
         if self.form not in ("concat", "difference"):
             raise ValueError(f'form must be "concat" or "difference", got {self.form!r}')
-        if not isinstance(self.comparison_ffn, int) or self.comparison_ffn < 1:
+        if type(self.comparison_ffn) is not int or self.comparison_ffn < 1:
             raise ValueError(f"comparison_ffn must be a positive integer, got {self.comparison_ffn!r}")
 
     @property

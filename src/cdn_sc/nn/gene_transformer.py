@@ -60,7 +60,7 @@ class GeneTransformerConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < 1):
+            if field.type == "int" and (type(value) is not int or value < 1):
                 raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
         if not isinstance(self.own_only, bool):
             raise ValueError(f"own_only must be true or false, got {self.own_only!r}")

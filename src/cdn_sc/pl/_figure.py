@@ -1,18 +1,21 @@
 """What all plots share: colours, which groups, the axes, and how a plot ends."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from cdn_sc._labels import LabelIndex, as_genes, label_name
 from cdn_sc._logging import logger
-from cdn_sc.errors import InputError
+from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.get import predicted_targets_df
 from cdn_sc.get._arguments import as_list
+from cdn_sc.get._predicted_targets_df import result_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +26,7 @@ BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY_BLUE, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
 GREY = "#8A8A8A"
 
-Targets = Mapping[str, str | Sequence[str]]
+Targets = Mapping[Any, str | Sequence[str]]
 
 _MOST_PANELS, _MOST_PANELS_ASKED_FOR = 12, 60
 _COLUMNS = 4
@@ -48,18 +51,32 @@ def rows_of_panels(
     return {name: table[table["group"] == name] for name in names}
 
 
-def known_targets(targets: Targets | None, group: str) -> list[str]:
-    """Return the known targets of a group; empty names, None and NaN stand for none."""
-    from cdn_sc.metrics.ranking import as_genes
+def known_targets(targets: Targets | None, adata: AnnData, key: str) -> dict[str, list[str]]:
+    """Return the known targets of all groups of a result; empty names, None and NaN stand for none.
 
+    Warns
+    -----
+    UserWarning
+        If none of the labels is a group of the result.
+    """
+    result = result_of(adata, key)
+    groups = [*result["table"]["group"].cat.categories, *result["skipped"]["group"]]
     if targets is None:
-        return []
+        return {group: [] for group in groups}
     if not isinstance(targets, Mapping | pd.Series):
         raise InputError(
             f"targets is a {type(targets).__name__}, and a mapping of group to target gene (or genes) is "
             "wanted."
         )
-    return as_genes(group, targets.get(group))
+    found, unknown = LabelIndex(groups, f"adata.uns[{key!r}]").by_name(targets)
+    if unknown and not found:
+        first = next(iter(unknown))
+        warnings.warn(
+            f"none of the labels in targets is a group of the result, such as {label_name(first)!r}. "
+            f"{did_you_mean(first, groups)}",
+            stacklevel=3,
+        )
+    return {group: as_genes(group, found.get(group)) for group in groups}
 
 
 def panel_axes(

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from cdn_sc._labels import label_name
 from cdn_sc.get import graph_difference as graph_difference_table
 from cdn_sc.get._arguments import check_whole_number
 from cdn_sc.get._graph_difference import LEVEL
 from cdn_sc.pl._figure import BLUE, ORANGE, VERMILLION, check_save, figure_of, finish, given_axes
+from cdn_sc.pl._names import set_titles, shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,8 @@ _ORDER = ["gained", "lost", "turned", "kept", "unclear", "none"]
 # In units of the circle on which neighbours lie, what edges leave free: around the name in the middle half
 # its height, half its width and a part of that for each letter; and around the neighbours.
 _HALF_HEIGHT, _HALF_WIDTH, _PER_LETTER, _NODE = 0.2, 0.14, 0.033, 0.1
+# Of a name there is room for.
+_MOST_LETTERS = 20
 
 
 def graph_difference(
@@ -101,10 +105,11 @@ def graph_difference(
     shown = _edges_to_show(table, n_genes)
     if ax is None:
         axes = list(plt.subplots(1, 2, figsize=figsize or (9.6, 4.5), layout="constrained")[1])
-    for axis, arm, title in zip(axes, ("control", "perturbed"), ("control", str(group)), strict=True):
-        _draw_graph(axis, gene, shown, arm)
-        axis.set_title(title, fontsize=11)
+    for axis, arm in zip(axes, ("control", "perturbed"), strict=True):
+        _draw_graph(axis, shown_names([gene], _MOST_LETTERS)[0], shown, arm)
+        axis.title.set_fontsize(11)
     _add_legend(axes, table, shown)
+    set_titles(axes, ["control", label_name(group)])
     finish_as = finish(axes, given=ax is not None, show=show, save=save)
     return None if finish_as is None else axes
 
@@ -125,7 +130,8 @@ def _draw_graph(axis: "Axes", gene: str, edges: pd.DataFrame, arm: str) -> None:
     axis.set(xlim=(-1.75, 1.75), ylim=(-1.2, 1.2), aspect="equal")
     axis.axis("off")
     angles = np.pi / 2 - 2 * np.pi * (np.arange(len(edges)) + 0.5) / max(len(edges), 1)
-    for angle, edge in zip(angles, edges.to_dict("records"), strict=True):
+    neighbours = shown_names([str(name) for name in edges["neighbour"]], _MOST_LETTERS)
+    for angle, neighbour, edge in zip(angles, neighbours, edges.to_dict("records"), strict=True):
         x, y = float(np.cos(angle)), float(np.sin(angle))
         share = float(edge[f"share_{arm}"])
         colour, dashes, _ = _STYLES[edge["change"]]
@@ -144,7 +150,7 @@ def _draw_graph(axis: "Axes", gene: str, edges: pd.DataFrame, arm: str) -> None:
             )
         axis.scatter(x, y, s=55, color=colour if share > 0 else "0.85", zorder=3)
         axis.annotate(
-            str(edge["neighbour"]),
+            neighbour,
             (x, y),
             xytext=(7 * x, 7 * y),
             textcoords="offset points",

@@ -18,6 +18,7 @@ from cdn_sc.pl._figure import (
     rows_of_panels,
     tidy,
 )
+from cdn_sc.pl._names import set_titles, shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +90,9 @@ def predicted_targets(
     """
     check_whole_number("n_genes", n_genes, 1)
     check_save(save)
+    known = known_targets(targets, adata, key)
     panels = {
-        name: _rows_to_plot(rows, n_genes, known_targets(targets, name))
+        name: _rows_to_plot(rows, n_genes, known[name])
         for name, rows in rows_of_panels(adata, groups, key).items()
     }
     most = max(len(rows) for rows in panels.values())
@@ -98,10 +100,11 @@ def predicted_targets(
     colours = _colours(panels.values())
     drawn = [column for column in ("score", _INTERVAL[1]) if all(column in rows for rows in panels.values())]
     best = max(float(np.nanmax(rows[drawn].to_numpy(dtype=float))) for rows in panels.values())
-    for axis, (name, rows) in zip(axes, panels.items(), strict=True):
-        _draw_panel(axis, name, rows, colours)
+    for axis, rows in zip(axes, panels.values(), strict=True):
+        _draw_panel(axis, rows, colours)
         axis.set_xlim(-0.05 * best, 1.06 * best)
     _add_keys(axes, list(panels.values()), colours)
+    set_titles(axes, list(panels))
     return finish(axes, given=ax is not None, show=show, save=save)
 
 
@@ -126,7 +129,7 @@ def _colours(panels: Iterable[pd.DataFrame]) -> "Normalize":
     return Normalize(-limit, limit)
 
 
-def _draw_panel(axis: "Axes", name: str, rows: pd.DataFrame, colours: "Normalize") -> None:
+def _draw_panel(axis: "Axes", rows: pd.DataFrame, colours: "Normalize") -> None:
     # A gap of half a row sets the known targets from further down apart.
     further = rows["further"].to_numpy(dtype=bool)
     heights = np.arange(len(rows)) + 0.5 * further
@@ -150,10 +153,10 @@ def _draw_panel(axis: "Axes", name: str, rows: pd.DataFrame, colours: "Normalize
             zorder=2,
             clip_on=False,
         )
-    tidy(axis, title=name, x="score")
+    tidy(axis, x="score")
     labels = [
         _label(gene, rank, below)
-        for gene, rank, below in zip(rows["gene"], rows["rank"], further, strict=True)
+        for gene, rank, below in zip(shown_names(list(rows["gene"])), rows["rank"], further, strict=True)
     ]
     axis.set_yticks(heights, labels, fontsize=9)
     for tick, bold in zip(axis.get_yticklabels(), known, strict=True):

@@ -23,6 +23,7 @@ from cdn_sc.pl._figure import (
     tidy,
 )
 from cdn_sc.pl._labels import name_points
+from cdn_sc.pl._names import set_titles, shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,14 +111,13 @@ def score_vs_effect(
     check_save(save)
     tables = rows_of_panels(adata, groups, key)
     statistic = _statistic(statistic, next(iter(tables.values())))
-    panels = {
-        name: _classified(rows, n_genes, statistic, known_targets(targets, name))
-        for name, rows in tables.items()
-    }
+    known = known_targets(targets, adata, key)
+    panels = {name: _classified(rows, n_genes, statistic, known[name]) for name, rows in tables.items()}
     axes = panel_axes(ax, list(panels), size=(2.9, 2.5), figsize=figsize)
-    for axis, (name, rows) in zip(axes, panels.items(), strict=True):
-        _draw_points(axis, name, rows)
+    for axis, rows in zip(axes, panels.values(), strict=True):
+        _draw_points(axis, rows)
     _add_legend(axes, list(panels.values()), n_genes, statistic)
+    set_titles(axes, list(panels))
     # Names are placed by the sizes that the axes have in the end.
     figure_of(axes[0]).draw_without_rendering()
     for axis, rows in zip(axes, panels.values(), strict=True):
@@ -127,7 +127,7 @@ def score_vs_effect(
             axis,
             named["x"].to_numpy(),
             named["score"].to_numpy(),
-            named["gene"].to_list(),
+            shown_names(named["gene"].to_list()),
             bold=named["known"].to_list(),
             others=others[["x", "score"]].to_numpy(),
         )
@@ -162,7 +162,7 @@ def _classified(rows: pd.DataFrame, n_genes: int, statistic: str, known: list[st
     )
 
 
-def _draw_points(axis: "Axes", name: str, rows: pd.DataFrame) -> None:
+def _draw_points(axis: "Axes", rows: pd.DataFrame) -> None:
     axis.axvline(0, color="0.85", linewidth=0.8, zorder=0)
     for found, (colour, marker, size) in _STYLES.items():
         chosen = rows[rows["found"] == found]
@@ -190,7 +190,7 @@ def _draw_points(axis: "Axes", name: str, rows: pd.DataFrame) -> None:
         clip_on=False,
         label="known",
     )
-    tidy(axis, title=name, x="log2 fold change", y="score")
+    tidy(axis, x="log2 fold change", y="score")
     limit = max(0.5, 1.08 * float(np.nanmax(np.abs(rows["x"]))))
     axis.set_xlim(-limit, limit)
     # The square root pulls the many low scores apart.

@@ -11,6 +11,7 @@ from anndata import AnnData
 from cdn_sc.get import predicted_targets_df
 from cdn_sc.get._arguments import as_list, check_whole_number
 from cdn_sc.pl._figure import VERMILLION, check_save, figure_of, finish, given_axes, known_targets, tidy
+from cdn_sc.pl._names import MOST_LETTERS, shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,8 @@ def target_heatmap(
     check_whole_number("n_genes", n_genes, 1)
     check_save(save)
     table = predicted_targets_df(adata, None if groups is None else as_list(groups, "groups"), key=key)
-    known = {str(name): known_targets(targets, str(name)) for name in table["group"].cat.categories}
+    of_groups = known_targets(targets, adata, key)
+    known = {name: of_groups[name] for name in table["group"].cat.categories}
     scores = _ordered(_scores(table, n_genes, known))
     axis = _new_axes(scores, figsize) if ax is None else given_axes(ax, 1, "one heatmap")[0]
     image = _draw(axis, scores)
@@ -144,7 +146,7 @@ def _new_axes(scores: pd.DataFrame, figsize: tuple[float, float] | None) -> "Axe
 
     if figsize is None:
         n_groups, n_genes = scores.shape
-        longest = max(len(name) for name in scores.index)
+        longest = min(max(len(name) for name in scores.index), MOST_LETTERS)
         figsize = (
             float(np.clip(_CELL * n_genes + 0.07 * longest + 1.4, 4.0, _LARGEST[0])),
             float(np.clip(_CELL * n_groups + 1.2, 2.6, _LARGEST[1])),
@@ -198,7 +200,7 @@ def _name_rows_and_columns(axis: "Axes", scores: pd.DataFrame) -> None:
     ):
         font = min(9.0, 0.8 * size)
         if font >= _SMALLEST_LABEL:
-            which.set_ticks(np.arange(len(names)), names, fontsize=font)
+            which.set_ticks(np.arange(len(names)), shown_names(list(names)), fontsize=font)
         else:
             which.set_ticks([])
             which.set_label_text(f"{len(names):,} {noun}", fontsize=10)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cdn_sc._compile import compiled
+from cdn_sc._labels import column_of
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
 from cdn_sc.tl._expression import Expression, is_sparse
 
@@ -73,16 +74,19 @@ def welch_t(control: ArmStatistics, perturbed: ArmStatistics) -> np.ndarray:
     return np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
 
 
-def log_fold_change(control: ArmStatistics, perturbed: ArmStatistics, *, logarithmic: bool) -> np.ndarray:
+def log_fold_change(
+    control: ArmStatistics, perturbed: ArmStatistics, *, logarithmic: bool, log_scale: float = 1.0
+) -> np.ndarray:
     """Return the log2 fold change of each gene, perturbed against control.
 
     On log1p data as :func:`scanpy.tl.rank_genes_groups` defines it, from the means m of the log
-    values: log2((exp(m1) - 1 + 1e-9) / (exp(m0) - 1 + 1e-9)). On other data the difference of means.
+    values: log2((exp(m1) - 1 + 1e-9) / (exp(m0) - 1 + 1e-9)), the values made natural logarithms by
+    `log_scale` where their base is another. On other data the difference of means.
     """
     if not logarithmic:
         return perturbed.mean - control.mean
-    ratio = (np.expm1(perturbed.mean) + _PSEUDO_MEAN) / (np.expm1(control.mean) + _PSEUDO_MEAN)
-    return np.log2(ratio)
+    totals = [np.expm1(arm.mean * log_scale) + _PSEUDO_MEAN for arm in (perturbed, control)]
+    return np.log2(totals[0] / totals[1])
 
 
 def candidate_genes(
@@ -152,11 +156,11 @@ def resolve_mask(mask_var: str | np.ndarray | None, expression: Expression) -> n
         return None
     values: Any = mask_var
     if isinstance(mask_var, str):
-        if mask_var not in expression.var:
+        if mask_var not in expression.var.columns:
             raise MissingNameError(
                 f"var has no column {mask_var!r} (mask_var). {did_you_mean(mask_var, expression.var.columns)}"
             )
-        values = expression.var[mask_var]
+        values = column_of(expression.var, mask_var, "var")
     what = f"mask_var ({mask_var!r})" if isinstance(mask_var, str) else "mask_var"
     if (
         isinstance(values, pd.Series)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from anndata import AnnData
 
+from cdn_sc._labels import check_can_be_written
 from cdn_sc.errors import CountsError, InputError
 from cdn_sc.tl._expression import Expression, extremes, is_sparse
 
@@ -15,8 +16,6 @@ _ROWS_AT_ONCE = 4096
 _LARGEST_LOG_VALUE = 30.0
 # Squares of these, and sums of them, stay finite in single precision.
 LARGEST_VALUE = 1e15
-
-_FIX_COUNTS = "sc.pp.normalize_total(adata)\nsc.pp.log1p(adata)"
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,27 @@ class Scan:
     standardised: bool
 
 
-def looks_logarithmic(minimum: float, maximum: float) -> bool:
-    """Return whether values of this range can be log1p, so that undoing it gives log fold changes."""
-    return minimum >= 0 and maximum <= _LARGEST_LOG_VALUE
+def looks_logarithmic(minimum: float, maximum: float, log_scale: float = 1.0) -> bool:
+    """Return whether values of this range can be log1p, so that undoing it gives log fold changes.
+
+    Parameters
+    ----------
+    minimum, maximum
+        The range.
+    log_scale
+        What makes the values natural logarithms: see :class:`Expression`.
+    """
+    return minimum >= 0 and maximum * log_scale <= _LARGEST_LOG_VALUE
 
 
 def check_shape(adata: AnnData, expression: Expression) -> None:
-    """Raise if there are no cells or genes, or if their names repeat."""
+    """Raise if there are no cells or genes, or if their names repeat or cannot be written."""
     n_cells, n_genes = expression.shape
     if n_cells == 0 or n_genes == 0:
         raise InputError(f"{expression.name} is empty: it has {n_cells} cells and {n_genes} genes.")
     for names, what, fix in (
         (adata.obs_names, "adata.obs_names", "adata.obs_names_make_unique()"),
-        (
-            expression.var_names,
-            f"{expression.name.removesuffix('.X')}.var_names",
-            "adata.var_names_make_unique()",
-        ),
+        (expression.var_names, expression.place.names, expression.place.make_names_unique()),
     ):
         if not names.is_unique:
             repeated = names[names.duplicated()].unique()
@@ -53,6 +56,7 @@ def check_shape(adata: AnnData, expression: Expression) -> None:
                 f"{what} has names that repeat ({len(repeated)}, the first is {str(repeated[0])!r}). "
                 f"Make them unique, for example with {fix}."
             )
+    check_can_be_written(map(str, expression.var_names), f"{expression.place.names}: the name")
 
 
 def check_type(expression: Expression, *, allow_counts: bool) -> None:
@@ -61,12 +65,13 @@ def check_type(expression: Expression, *, allow_counts: bool) -> None:
     if kind in "iub" and not allow_counts:
         raise CountsError(
             f"{expression.name} is of type {expression.dtype}: these look like counts, and log-normalised "
-            f"floats are wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True if it is meant so."
+            f"floats are wanted. Run\n{expression.place.normalise()}\nfirst, or pass allow_counts=True if it "
+            "is meant so."
         )
     if kind not in "iubf":
         raise InputError(
             f"{expression.name} is of type {expression.dtype}, and floats are wanted: convert it with "
-            "adata.X = adata.X.astype('float32')."
+            + expression.place.convert("astype('float32')")
         )
 
 
@@ -92,8 +97,8 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
     if scan.all_integers and scan.minimum >= 0 and scan.maximum > 0 and not allow_counts:
         raise CountsError(
             f"{expression.name} holds whole numbers only (up to {scan.maximum:g}): these look like counts, "
-            f"and log-normalised expression is wanted. Run\n{_FIX_COUNTS}\nfirst, or pass allow_counts=True "
-            "if it is meant so."
+            f"and log-normalised expression is wanted. Run\n{expression.place.normalise()}\nfirst, or pass "
+            "allow_counts=True if it is meant so."
         )
     if scan.minimum < 0:
         scaled = "log1p" in adata.uns or {"mean", "std"} <= set(expression.var.columns) or scan.standardised
@@ -105,7 +110,7 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
                 "values are differences of means.",
                 stacklevel=3,
             )
-    elif scan.maximum > _LARGEST_LOG_VALUE:
+    elif not looks_logarithmic(scan.minimum, scan.maximum, expression.log_scale):
         warnings.warn(
             f"{expression.name} has values up to {scan.maximum:g}, which do not look logarithmic "
             "(sc.pp.log1p). Log fold changes of comparisons with such values are differences of means.",
@@ -117,10 +122,15 @@ def scan_values(adata: AnnData, expression: Expression, cells: np.ndarray, *, al
 def _scan(expression: Expression, cells: np.ndarray) -> Scan:
     n_genes = expression.shape[1]
     minimum, maximum, all_integers = np.inf, -np.inf, True
+    failure: OSError | None = None
     total, squares, n_summed = np.zeros(n_genes), np.zeros(n_genes), 0
     for start in range(0, len(cells), _ROWS_AT_ONCE):
         chunk_cells = cells[start : start + _ROWS_AT_ONCE]
-        chunk = expression.rows(chunk_cells)
+        try:
+            chunk = expression.rows(chunk_cells)
+        except OSError as error:  # the groups of these cells are skipped, once they are read
+            failure = error
+            continue
         low, high = extremes(chunk)
         if not (np.isfinite(low) and np.isfinite(high)):
             _raise_not_finite(expression, chunk, chunk_cells)
@@ -135,6 +145,8 @@ def _scan(expression: Expression, cells: np.ndarray) -> Scan:
                 total += np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
                 squared = chunk.multiply(chunk) if is_sparse(chunk) else np.square(chunk)
                 squares += np.asarray(squared.sum(axis=0, dtype=np.float64)).ravel()
+    if failure is not None and maximum < minimum:
+        raise failure
     return Scan(minimum, maximum, all_integers, _standardised(total, squares, max(n_summed, 1)))
 
 

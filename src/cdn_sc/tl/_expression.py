@@ -1,5 +1,7 @@
 """Rows of an expression matrix, whatever its kind, read without densifying the matrix."""
 
+from collections.abc import Mapping
+from copy import copy
 from hashlib import sha256
 from threading import Lock
 from typing import Any
@@ -11,13 +13,23 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.tl._remedies import Place
 
 # Rows of a file are read in windows of this size where many of them are wanted.
 _WINDOW = 1024
 
 
 class Expression:
-    """The values of one matrix of an AnnData (X, a layer or raw), with the names of its genes."""
+    """The values of one matrix of an AnnData (X, a layer or raw), with the names of its genes.
+
+    Attributes
+    ----------
+    place, name
+        Where the values are, and that as a user writes it.
+    log_scale
+        By what a value is multiplied to be a natural logarithm: that of the base which
+        :func:`scanpy.pp.log1p` has noted in `adata.uns`, which scanpy takes for `X`, layers and `raw` alike.
+    """
 
     def __init__(self, adata: AnnData, *, layer: str | None = None, use_raw: bool = False) -> None:
         if layer is not None and use_raw:
@@ -25,12 +37,13 @@ class Expression:
         if use_raw and adata.raw is None:
             raise InputError("use_raw=True, but adata.raw is not set. Leave use_raw out to read adata.X.")
         if layer is not None and layer not in adata.layers:
-            raise MissingNameError(
-                f"adata.layers has no {layer!r}. {did_you_mean(layer, adata.layers.keys())}"
-            )
+            # anndata 0.13 lists X among the layers, as None
+            there = [name for name in adata.layers.keys() if name is not None]  # noqa: SIM118
+            raise MissingNameError(f"adata.layers has no {layer!r}. {did_you_mean(layer, there)}")
 
         source = adata.raw if use_raw else adata
-        self.name = "adata.raw.X" if use_raw else "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+        self.place = Place(layer, use_raw)
+        self.name = self.place.matrix
         self.var: pd.DataFrame = source.var
         self.var_names: pd.Index = source.var_names
         self.cell_names: pd.Index = adata.obs_names
@@ -40,10 +53,21 @@ class Expression:
                 f"{self.name} is empty (None). Name a layer with log-normalised values in layer=."
             )
         self._values = self._readable(values)
+        self._columns: np.ndarray | None = None
         self.shape: tuple[int, int] = self._values.shape
         self.dtype = np.dtype(self._values.dtype)
+        self.log_scale = _log_scale(adata.uns)
         # h5py and anndata do not promise reads from several threads at once.
         self._lock = Lock()
+
+    def only(self, mask: np.ndarray) -> "Expression":
+        """Return the same values at some genes alone, as if there were no others."""
+        chosen = copy(self)
+        columns = np.flatnonzero(mask)
+        chosen._columns = columns if self._columns is None else self._columns[columns]
+        chosen.var_names = self.var_names[columns]
+        chosen.shape = (self.shape[0], len(columns))
+        return chosen
 
     def _readable(self, values: Any) -> Any:
         if isinstance(values, CSCDataset):
@@ -52,7 +76,12 @@ class Expression:
         if isinstance(values, CSRDataset) or is_file_array(values):
             return values
         if is_sparse(values):
-            return values.tocsr()
+            return _native(values).tocsr() if values.dtype.kind in "biuf" else values
+        if np.ma.is_masked(values):
+            raise InputError(
+                f"{self.name} is a masked array with values that are masked: fill them, for example with\n"
+                f"{self.place.convert('filled(0)')}"
+            )
         if isinstance(values, np.ndarray):
             return np.asarray(values)
         raise InputError(
@@ -69,17 +98,54 @@ class Expression:
     def rows(self, index: np.ndarray) -> Any:
         """Return these rows, all genes, as a CSR matrix or array or as a dense array.
 
+        Of float32 or float64: other types are converted, to the one that holds their values.
+
         Parameters
         ----------
         index
             Row numbers, increasing.
         """
-        if isinstance(self._values, np.ndarray) or is_sparse(self._values):
-            return self._values[index]
-        with self._lock:
-            if isinstance(self._values, CSRDataset):
-                return self._values[index].tocsr()
-            return _rows_of_file(self._values, index)
+        if isinstance(self._values, np.ndarray):
+            chosen = index if self._columns is None else np.ix_(index, self._columns)
+            return _computable(self._values[chosen])
+        if is_sparse(self._values):
+            rows = self._values[index]
+        else:
+            with self._lock:
+                if isinstance(self._values, CSRDataset):
+                    rows = _native(self._values[index]).tocsr()
+                else:
+                    rows = _rows_of_file(self._values, index)
+        if self._columns is not None:
+            rows = rows[:, self._columns]
+        if is_sparse(rows):
+            rows.sum_duplicates()
+        return _computable(rows)
+
+
+def _log_scale(uns: Any) -> float:
+    noted = uns.get("log1p")
+    base = noted.get("base") if isinstance(noted, Mapping) else None
+    try:
+        base = None if base is None else float(base)
+    except (TypeError, ValueError):
+        base = None
+    return 1.0 if base is None or not 1 < base < np.inf else float(np.log(base))
+
+
+def _native(values: Any) -> Any:
+    """Return a sparse matrix in a type that scipy can compute with."""
+    if not values.dtype.isnative:
+        return values.astype(values.dtype.newbyteorder("="))
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _computable(rows: Any) -> Any:
+    """Return rows as native float32, or as float64 where that could not hold their values."""
+    dtype = rows.dtype
+    if dtype in (np.float32, np.float64) and dtype.isnative:
+        return rows
+    return rows.astype(np.float32 if np.can_cast(dtype, np.float32) else np.float64)
 
 
 def is_sparse(values: Any) -> bool:

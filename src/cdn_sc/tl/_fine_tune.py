@@ -16,8 +16,9 @@ from anndata import AnnData
 
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
+from cdn_sc._threads import torch_for_training
 from cdn_sc.errors import InputError
-from cdn_sc.get._arguments import as_list, check_whole_number
+from cdn_sc.get._arguments import check_whole_number
 from cdn_sc.settings import settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
@@ -25,7 +26,7 @@ from cdn_sc.tl._control_cells import ControlCells
 from cdn_sc.tl._effect_split import choose_validation, effect_clusters
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
-from cdn_sc.tl._known_targets import known_targets
+from cdn_sc.tl._known_targets import known_targets, validation_labels
 from cdn_sc.tl._options import check_number_of_genes, check_options
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._scoring import list_skipped
@@ -209,8 +210,8 @@ def fine_tune(
         raise InputError(
             f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
         )
-    share, validation_labels = _check_validation(validation, arms.groups)
-    labels = (*as_list(control, "control"), *arms.conditions)
+    share, held_labels = _check_validation(validation, arms.groups)
+    labels = (*arms.control_labels, *arms.conditions)
     of_groups = known_targets(
         targets, list(arms.groups), expression.var_names, f"adata.obs[{groupby!r}]", labels
     )
@@ -233,9 +234,9 @@ def fine_tune(
             f"no group can be learned from: the targets of all {n_missing} groups are none of their "
             "candidate genes. Raise n_genes, or name the genes in mask_var."
         )
-    if validation_labels is not None:
-        _check_usable(validation_labels, usable, skipped)
-    held_out = _split(usable, share, validation_labels, np.random.default_rng([seed, *b"split"]))
+    if held_labels is not None:
+        _check_usable(held_labels, usable, skipped)
+    held_out = _split(usable, share, held_labels, np.random.default_rng([seed, *b"split"]))
     parts = [
         [group for group, held in zip(usable, held_out, strict=True) if held == wanted]
         for wanted in (False, True)
@@ -279,7 +280,7 @@ def fine_tune(
         "groups": [group.label for group in parts[0]],
         "validation_groups": [group.label for group in parts[1]],
     }
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, torch_for_training():
         path = train(
             config,
             Path(temporary if folder is None else folder),
@@ -350,11 +351,7 @@ def _check_validation(validation: Any, groups: Mapping[str, np.ndarray]) -> tupl
         )
     if not isinstance(validation, Iterable):
         return float(validation), None
-    labels = [str(label) for label in as_list(validation, "validation")]
-    unknown = [label for label in labels if label not in groups]
-    if unknown:
-        raise InputError(f"validation names {unknown[0]!r}, which is none of the groups.")
-    return 0.0, labels
+    return 0.0, validation_labels(validation, groups)
 
 
 def _check_usable(labels: Sequence[str], usable: Sequence[TrainingGroup], skipped: Mapping[str, str]) -> None:

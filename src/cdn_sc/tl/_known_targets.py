@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdn_sc._labels import LabelIndex, as_genes, is_missing, label_name
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.get._arguments import as_list
 
 
 def known_targets(
@@ -85,6 +87,22 @@ def known_targets(
     return found
 
 
+def validation_labels(given: Iterable[object], groups: Iterable[str]) -> list[str]:
+    """Return the names of the groups that are to validate.
+
+    Raises
+    ------
+    InputError
+        If a label is none of the groups, or there is no label.
+    """
+    index = LabelIndex(groups, "the groups")
+    names = [(label, index.find(label)) for label in as_list(given, "validation")]
+    for label, name in names:
+        if name is None:
+            raise InputError(f"validation names {label!r}, which is none of the groups.")
+    return [name for _, name in names if name is not None]
+
+
 def _names(
     targets: Mapping[Any, Any] | None, groups: Sequence[str], where: str, labels: Sequence[str]
 ) -> dict[str, list[str]]:
@@ -96,28 +114,15 @@ def _names(
             f"targets is a mapping of label to gene, or genes, such as {{'drug_A': 'EGFR'}}, not a "
             f"{type(targets).__name__}."
         )
-    known, wanted = {str(label) for label in labels}, set(groups)
-    named = {}
-    for label, value in targets.items():
-        if str(label) not in known:
-            raise MissingNameError(f"{where} has no group {label!r} (targets). {did_you_mean(label, labels)}")
-        genes = _genes(label, value)
-        if genes and str(label) in wanted:
-            named[str(label)] = genes
-    return named
-
-
-def _genes(label: object, value: Any) -> list[str]:
-    listed = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    genes = [gene for gene in listed if not _is_unknown(gene)]
-    for gene in genes:
-        if not isinstance(gene, str):
-            raise InputError(f"the target of {label!r} is {gene!r}, and names of genes are wanted.")
-    return list(dict.fromkeys(map(str, genes)))
-
-
-def _is_unknown(gene: object) -> bool:
-    return gene is None or gene is pd.NA or gene == "" or (isinstance(gene, float) and np.isnan(gene))
+    given, absent = LabelIndex(labels, where).by_name(targets)
+    # cells with such labels are left out, whether or not the mapping knows them
+    unknown = [label for label in absent if not is_missing(label_name(label))]
+    if unknown:
+        raise MissingNameError(
+            f"{where} has no group {unknown[0]!r} (targets). {did_you_mean(unknown[0], labels)}"
+        )
+    genes = {group: as_genes(group, value) for group, value in given.items()}
+    return {group: of_group for group, of_group in genes.items() if of_group and group in set(groups)}
 
 
 def _some(names: Iterable[object], show: int = 20) -> str:

@@ -10,9 +10,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
+from cdn_sc._labels import printable
 from cdn_sc._logging import logger
+from cdn_sc._progress import progress_bar
+from cdn_sc._threads import hold_torch, pools_held
 from cdn_sc.errors import DeviceMemoryError, InputError
 from cdn_sc.tl._result import GroupResult
 from cdn_sc.tl._scoring import GroupSkippedError, PreparedGroup, Scorer, list_skipped
@@ -27,7 +28,7 @@ Outcome = tuple[str, GroupResult | GroupSkippedError]
 
 
 def score_groups(
-    scorer: Scorer, groups: Mapping[str, Any], *, n_jobs: int, progress: bool
+    scorer: Scorer, groups: Mapping[str, Any], *, n_jobs: int, threads_within: int, progress: bool
 ) -> tuple[list[GroupResult], dict[str, str]]:
     """Score all groups.
 
@@ -39,6 +40,8 @@ def score_groups(
         Rows of the cells of each group.
     n_jobs
         How many threads work on groups at once.
+    threads_within
+        How many threads torch has in each of them.
     progress
         Whether to show a progress bar.
 
@@ -49,32 +52,46 @@ def score_groups(
     Raises
     ------
     InputError
-        No group could be scored.
+        No group could be scored. Where all of them failed with an error, the first of these is raised.
     DeviceMemoryError
         The device has too little memory for a group by itself.
     """
     results: list[GroupResult] = []
     skipped: dict[str, str] = {}
-    with tqdm(total=len(groups), desc="predict targets", unit="group", disable=not progress) as bar:
-        for group, outcome in _outcomes(scorer, groups, n_jobs):
-            bar.set_postfix_str(group, refresh=False)
+    first_failure: BaseException | None = None
+    n_failed = 0
+    with (
+        pools_held(threads_within),
+        progress_bar(progress, total=len(groups), desc="predict targets", unit="group") as bar,
+    ):
+        for group, outcome in _outcomes(scorer, groups, n_jobs, threads_within):
+            bar.set_postfix_str(printable(group), refresh=False)
             bar.update()
             if isinstance(outcome, GroupResult):
                 results.append(outcome)
             else:
                 skipped[group] = str(outcome)
+                n_failed += outcome.__cause__ is not None
+                first_failure = first_failure or outcome.__cause__
     if not results:
-        raise InputError(f"no group could be scored: {list_skipped(skipped)}.")
+        if first_failure is not None and n_failed == len(skipped):
+            raise first_failure
+        raise InputError(f"no group could be scored: {list_skipped(skipped)}.") from first_failure
     return results, skipped
 
 
-def _outcomes(scorer: Scorer, groups: Mapping[str, Any], n_jobs: int) -> Iterator[Outcome]:
+def _outcomes(
+    scorer: Scorer, groups: Mapping[str, Any], n_jobs: int, threads_within: int
+) -> Iterator[Outcome]:
     """Every group's result, or why it has none."""
     on_cpu = scorer.predictor.device == "cpu"
     # An accelerator is fed by one thread, while others make groups ready. On the CPU both are the same work.
-    preparing: Executor = _AtOnce() if on_cpu and n_jobs == 1 else ThreadPoolExecutor(n_jobs, "cdn_sc")
+    preparing: Executor = _AtOnce()
+    if n_jobs > 1 or not on_cpu:
+        preparing = ThreadPoolExecutor(n_jobs, "cdn_sc", initializer=hold_torch, initargs=(threads_within,))
     launching: Executor = preparing if on_cpu else _AtOnce()
-    most_in_flight = (n_jobs if n_jobs > 1 else 0) if on_cpu else BATCHES_ON_DEVICE
+    # twice as many as threads, so that one on a busy core does not keep the others waiting
+    most_in_flight = (2 * n_jobs if n_jobs > 1 else 0) if on_cpu else BATCHES_ON_DEVICE
     model = _Model(scorer.predictor)
     in_flight: deque[Future[Iterator[Outcome]]] = deque()
     try:

@@ -11,19 +11,21 @@ from anndata import AnnData
 
 from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
+from cdn_sc._threads import pools_held, share_threads
 from cdn_sc.errors import InputError
 from cdn_sc.get._arguments import check_whole_number
-from cdn_sc.get._predicted_targets_df import is_result
+from cdn_sc.get._predicted_targets_df import is_part_of_result, is_result
 from cdn_sc.settings import is_number_of_jobs, settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._options import check_number_of_genes, check_options, options_with_effect
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
-from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped, number_of_threads
+from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,14 +77,16 @@ def predict_targets(
         Cells by genes, with control and perturbed cells.
     groupby
         Column of `adata.obs` that says which perturbation a cell had. Cells without a label and
-        categories without cells are left out.
+        categories without cells are left out, and so are cells whose label is how a missing one is printed
+        (`nan`, `None`, `<NA>`, an empty string ...), unless it is named in `control` or `groups`.
     control
         Label of the control cells, or a list of labels, in that column. All other labels are
         groups; a label such as `A+B` is one group. Of more than 20,000 control cells, more than any bundled
         model has met in training, the model sees a random 20,000 (by `rng`); the choice of candidate genes,
         fold changes and t statistics come from all.
     groups
-        Labels of the groups to score, or `all`.
+        Labels of the groups to score, or `all`. Here and in `control` a label is named by its value or as a
+        string; 1, 1.0 and "1" are the same.
     model
         Name of a model (see `cdn_sc.models.available`), path of a file of weights, or a network.
     kind
@@ -94,7 +98,7 @@ def predict_targets(
         Whether to take the values from `adata.raw`.
     mask_var
         Genes to score, in place of the choice by `n_genes`: a boolean column of `var` (that of
-        `adata.raw` with `use_raw`), or an array of booleans, one per gene.
+        `adata.raw` with `use_raw`), or an array of booleans, one per gene. Other genes are not looked at.
     n_genes
         How many candidate genes a group has at most: of the genes that vary in its cells or in the
         control cells, those with the largest absolute Welch t (from each gene's means and variances
@@ -128,7 +132,7 @@ def predict_targets(
         How many cells the control and a group need at least. Smaller groups are skipped.
     key_added
         Key of `adata.uns` under which the result is written. An earlier result of this function there is
-        replaced; anything else is left alone, with an error.
+        replaced, whole or what joining objects has left of it; anything else is left alone, with an error.
     device
         `auto` (that of `cdn_sc.settings`, or a GPU when there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
     precision
@@ -138,8 +142,10 @@ def predict_targets(
         logits of the published architecture (on CUDA with TF32 factors). Scores move a little, and with them
         close ranks.
     n_jobs
-        How many groups are worked on at once, in threads; -1 means all cores, `None` the number in
-        `cdn_sc.settings`.
+        How many groups are worked on at once, each by one thread; where there are fewer groups, torch takes
+        the other threads for products within each. -1 means all cores that the process may use, `None` the
+        number in `cdn_sc.settings`; if that is `None` too, as it is at first, those cores, but 8 at most, and
+        no more than `torch.get_num_threads()` and the variable `OMP_NUM_THREADS` say.
     rng
         Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
         cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
@@ -162,7 +168,8 @@ def predict_targets(
         One row per group and candidate gene, sorted by group and rank: `group` (categorical),
         `gene` (categorical), `rank` (int32, 1 is best), `score` (float32, sigmoid of the network's
         output), `logfoldchange` (float32; log2 of the ratio of means as
-        :func:`scanpy.tl.rank_genes_groups` has it, or the difference of means where values of the group
+        :func:`scanpy.tl.rank_genes_groups` has it, with the base of the logarithm noted in
+        `adata.uns["log1p"]`, or the difference of means where values of the group
         or of the control are negative or not logarithmic), `t_statistic` (float32, Welch's t) and
         `wilcoxon_statistic` (float32, z score of the rank-sum test, corrected for ties, on the control
         cells that the model sees), both positive where the group is higher and 0 where there is no such
@@ -171,7 +178,8 @@ def predict_targets(
         gene, through the correlations, is withheld; positive where they raised the score.
         Networks that cannot tell, such as those of the published architecture, leave this column out.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
-        Groups that could not be scored: `group` (str), `reason` (str).
+        Groups that could not be scored: `group` (str), `reason` (str), such as too few cells, or the error
+        with which reading or preparing them failed.
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
         `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `genes`,
@@ -193,8 +201,9 @@ def predict_targets(
     Warns
     -----
     UserWarning
-        Once, if arguments have no effect on the model; once, if the values look scaled or not logarithmic;
-        once, after the result is written, if groups were skipped.
+        Once, if cells have labels such as `nan` and are left out; once, if guides or antibodies seem to be
+        among the genes; once, if arguments have no effect on the model; once, if the values look scaled or
+        not logarithmic; once, after the result is written, if groups were skipped.
 
     Examples
     --------
@@ -230,6 +239,9 @@ def predict_targets(
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
     check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    warn_of_guides(expression, mask, arms)
+    if mask is not None:
+        expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
     used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
 
@@ -256,15 +268,19 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
-    scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
-    if genes == "shared":
-        scorer.choose_shared_genes(arms.groups)
-    results, skipped = score_groups(
-        scorer,
-        arms.groups,
-        n_jobs=number_of_threads(settings.n_jobs if n_jobs is None else n_jobs, len(arms.groups)),
-        progress=settings.show_progress if progress is None else progress,
-    )
+    most_genes = min(n_genes or expression.shape[1], expression.shape[1]) if mask is None else int(mask.sum())
+    at_once, threads_within = share_threads(n_jobs, len(arms.groups), most_genes)
+    with pools_held():
+        scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
+        if genes == "shared":
+            scorer.choose_shared_genes(arms.groups)
+        results, skipped = score_groups(
+            scorer,
+            arms.groups,
+            n_jobs=at_once,
+            threads_within=threads_within,
+            progress=settings.show_progress if progress is None else progress,
+        )
     result = {
         "params": {
             "groupby": groupby,
@@ -330,7 +346,8 @@ def _check_arguments(
         raise InputError(
             f"key_added is a str without '/' (h5ad files cannot hold such keys), not {key_added!r}."
         )
-    if key_added in adata.uns and not is_result(adata.uns[key_added]):
+    there = adata.uns.get(key_added)
+    if there is not None and not is_result(there) and not is_part_of_result(there):
         raise InputError(
             f"adata.uns[{key_added!r}] is there already and holds no predicted targets: take another "
             "key_added."

@@ -62,10 +62,9 @@ def assemble_table(results: Sequence[GroupResult], var_names: pd.Index) -> pd.Da
 def skipped_table(skipped: Mapping[str, str]) -> pd.DataFrame:
     """Return the groups that were not scored as a table with columns `group` and `reason`."""
     groups = sorted(skipped)
-    return pd.DataFrame(
-        {"group": _strings(groups), "reason": _strings([skipped[group] for group in groups])}, dtype=object
-    )
+    return pd.DataFrame({"group": _strings(groups), "reason": _strings([skipped[group] for group in groups])})
 
 
 def _strings(values: Sequence[object] | pd.Index) -> pd.Index:
-    return pd.Index([str(value) for value in values], dtype=object)
+    """Return strings in the type that pandas has for them, which is what files are read as: of 2 object."""
+    return pd.Index([str(value) for value in values], dtype=pd.Index([""]).dtype)

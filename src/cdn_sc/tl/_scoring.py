@@ -1,12 +1,12 @@
 """What is done for each group before and after the model: candidates, values, the layout of the result."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cdn_sc.errors import DeviceError
 from cdn_sc.tl._candidates import (
     SharedCandidates,
     arm_statistics,
@@ -81,19 +81,22 @@ class Scorer:
         self._expression, self.predictor, self._options = expression, predictor, options
         reads_screen = options.correlations == "screen" and predictor.uses_correlations
         self._control = ControlCells(expression, control, options.seed, conditions if reads_screen else None)
-        self._logarithmic = looks_logarithmic(*self._control.extremes)
+        self._logarithmic = looks_logarithmic(*self._control.extremes, expression.log_scale)
         self._place_by_name = np.argsort(np.argsort(expression.var_names))
         self._shared: np.ndarray | None = None
 
     def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
         """Choose the candidate genes once for all groups, in one pass over their cells.
 
-        Groups that will be skipped for their number of cells or their values have no say.
+        Groups that will be skipped, for their number of cells or their values, have no say.
         """
         candidates = SharedCandidates(self._control.statistics)
         for cells in groups.values():
             if len(cells) >= self._options.min_cells:
-                rows = self._expression.rows(cells)
+                try:
+                    rows = self._expression.rows(cells)
+                except OSError:  # `prepare` says so
+                    continue
                 if not too_large(*extremes(rows)):
                     candidates.add(arm_statistics(rows))
         self._shared = candidates.choose(n_genes=self._options.n_genes, mask=self._options.mask)
@@ -115,8 +118,20 @@ class Scorer:
         Raises
         ------
         GroupSkippedError
-            It has too few cells or candidate genes, or values too large to compute with.
+            It has too few cells or candidate genes, values too large to compute with, or its cells cannot be
+            read or computed with: the error is then its cause.
         """
+        try:
+            return self._prepare(group, cells)
+        except (GroupSkippedError, MemoryError, DeviceError):
+            raise
+        except Exception as error:
+            if "out of memory" in str(error):  # a device's, which would fail in other groups too
+                raise
+            error.add_note(f"in group {group!r}")
+            raise GroupSkippedError(f"{type(error).__name__}: {error}") from error
+
+    def _prepare(self, group: str, cells: np.ndarray) -> "PreparedGroup":
         options = self._options
         if len(cells) < options.min_cells:
             raise GroupSkippedError(f"{_count(len(cells), 'cell')}, min_cells={options.min_cells}")
@@ -145,7 +160,8 @@ class Scorer:
         change = log_fold_change(
             self._control.statistics,
             statistics,
-            logarithmic=self._logarithmic and looks_logarithmic(low, high),
+            logarithmic=self._logarithmic and looks_logarithmic(low, high, self._expression.log_scale),
+            log_scale=self._expression.log_scale,
         )
         return PreparedGroup(
             group=group,
@@ -198,11 +214,6 @@ class Scorer:
             control_seed=self._options.seed,
             **given,
         )
-
-
-def number_of_threads(n_jobs: int, n_groups: int) -> int:
-    """Return how many threads to use: all cores for -1, never more than there are groups."""
-    return max(1, min(n_jobs if n_jobs > 0 else os.cpu_count() or 1, n_groups))
 
 
 def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:

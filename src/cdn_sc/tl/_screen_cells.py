@@ -84,13 +84,17 @@ def draw_screen_cells(
 
     Returns
     -------
-    The cells. Those with values that cannot be computed with are left out.
+    The cells. Those with values that cannot be computed with are left out, and conditions that cannot be
+    read.
     """
     if not expression.is_sparse:
         number = min(number, MOST_DENSE_VALUES // max(expression.shape[1], 1))
     drawn = _draw(conditions, expression.cell_names, max(number, 0), seed)
-    cells = np.sort(np.concatenate([*drawn.values(), np.zeros(0, dtype=np.int64)])).astype(np.int64)
-    rows = expression.rows(cells)
+    try:
+        cells, rows = _read(expression, drawn)
+    except OSError:
+        drawn = {name: of_it for name, of_it in drawn.items() if _can_be_read(expression, of_it)}
+        cells, rows = _read(expression, drawn)
     usable = _usable(rows)
     if not usable.all():
         rows, cells = rows[np.flatnonzero(usable)], cells[usable]
@@ -106,6 +110,19 @@ def draw_screen_cells(
         int(np.sum(~usable)),
     )
     return ScreenCells(rows.tocsc() if is_sparse(rows) else rows, members)
+
+
+def _read(expression: Expression, drawn: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Any]:
+    cells = np.sort(np.concatenate([*drawn.values(), np.zeros(0, dtype=np.int64)])).astype(np.int64)
+    return cells, expression.rows(cells)
+
+
+def _can_be_read(expression: Expression, cells: np.ndarray) -> bool:
+    try:
+        expression.rows(cells)
+    except OSError:
+        return False
+    return True
 
 
 def _draw(

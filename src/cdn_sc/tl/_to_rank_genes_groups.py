@@ -68,13 +68,14 @@ def to_rank_genes_groups(
     MissingNameError
         (A :class:`KeyError`.) No such result or group.
     InputError
-        (A :class:`ValueError`.) `groups` is a str or an empty list, or `key_added` holds predicted targets.
+        (A :class:`ValueError`.) `groups` is a str or an empty list, `key_added` holds predicted targets, or
+        the only group has an empty label.
 
     Warns
     -----
     UserWarning
-        If genes are left out since another group has fewer candidates, or there are more groups than an h5ad
-        file can hold in this layout.
+        If genes are left out since another group has fewer candidates, a group is left out since its label is
+        empty, or there are more groups than an h5ad file can hold in this layout.
     """
     result = result_of(adata, key)
     if isinstance(groups, str):
@@ -86,8 +87,9 @@ def to_rank_genes_groups(
     table = result["table"]
     if groups is not None:
         table = select_groups(adata, key, as_list(groups, "groups"))
-    names = list(table["group"].cat.categories)
-    per_group = dict(iter(table.groupby("group", observed=True, sort=False)))
+    names = _with_name(list(table["group"].cat.categories))
+    table = table[table["group"].isin(names)]
+    per_group = {str(name): rows for name, rows in table.groupby("group", observed=True, sort=False)}
     length = min(len(rows) for rows in per_group.values())
     longest = max(len(rows) for rows in per_group.values())
     if length < longest:
@@ -127,6 +129,19 @@ def to_rank_genes_groups(
         adata = adata.copy()
     adata.uns[key_added] = written
     return adata if copy else None
+
+
+def _with_name(groups: list[str]) -> list[str]:
+    """Return the groups without one whose label is empty, for which there can be no field."""
+    named = [group for group in groups if group]
+    if not named:
+        raise InputError("the only group has an empty label, which that layout cannot hold: give it a name.")
+    if len(named) < len(groups):
+        warnings.warn(
+            "a group with an empty label is left out, which that layout cannot hold: give it a name.",
+            stacklevel=3,
+        )
+    return named
 
 
 def _warn_if_too_wide(groups: list[str]) -> None:

@@ -18,6 +18,12 @@ AT_LEAST_ONE = (
     "steps", "genes_per_batch", "max_pairs_per_batch", "validate_every", "checkpoint_every",
     "validation_pairs",
 )  # fmt: skip
+AT_MOST = {
+    "steps": 10**9, "genes_per_batch": 10**6, "max_pairs_per_batch": 10**4, "validation_pairs": 10**5,
+}  # fmt: skip
+MOST_SUBSETS = 10_000
+# Nested keys of a TOML file cost the square of its length.
+LARGEST_FILE = 16 << 10
 SHARES = ("kind_told", "own_evidence", "average_decay")
 NOT_NEGATIVE = ("seed", "warmup_steps", "learning_rate", "weight_decay", "graph_weight", "patience")
 POSITIVE = ("clip",)
@@ -163,6 +169,11 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
         has the wrong type.
     """
     path = Path(source)
+    if path.is_file() and path.stat().st_size > LARGEST_FILE:
+        raise ValueError(
+            f"the configuration {str(source)!r} has {path.stat().st_size:,} bytes; a TOML file of a training "
+            f"run has {LARGEST_FILE:,} at most"
+        )
     shipped = CONFIG_DIRECTORY / f"{source}.toml"
     if path.is_file():
         try:
@@ -176,7 +187,7 @@ def read_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
         raise FileNotFoundError(f"no configuration file {str(source)!r}; shipped with the package: {names}")
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of any length, lists of any depth
         raise ValueError(f"the configuration {str(source)!r} is no TOML file: {error}") from error
     return config_from_dict(values | dict(overrides or {}))
 
@@ -261,7 +272,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         expected = "str of letters, digits, '.', '_' and '-', a letter or digit first: it names a file"
         fits = type(value) is str and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
     elif name == "n_subsets":
-        expected, fits = "two integers of at least 2, the smaller one first", _two_integers(value)
+        expected = f"two integers of at least 2, the smaller one first, at most {MOST_SUBSETS:,}"
+        fits = _two_integers(value)
         value = tuple(value) if fits else value
     elif name in CHOICES:
         expected, fits = f"one of {', '.join(map(repr, CHOICES[name]))}", value in CHOICES[name]
@@ -269,7 +281,9 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         expected, fits = "a share above 0, up to 1", type(value) in (int, float) and 0 < value <= 1
         value = float(value) if fits else value
     elif name in AT_LEAST_ONE:
-        expected, fits = "an integer of at least 1", type(value) is int and value >= 1
+        most = AT_MOST.get(name, 10**9)
+        expected = f"an integer of at least 1 and at most {most:,}"
+        fits = type(value) is int and 1 <= value <= most
     elif name in SHARES:
         expected, fits = "a number between 0 and 1", type(value) in (int, float) and 0 <= value <= 1
         value = float(value) if fits else value
@@ -292,7 +306,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _two_integers(value: Any) -> bool:
     integers = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
-    return integers and 2 <= value[0] <= value[1]
+    return integers and 2 <= value[0] <= value[1] <= MOST_SUBSETS
 
 
 def _source(value: Mapping[str, Any] | SourceConfig) -> SourceConfig:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,19 @@ from cdn_sc.train.config import SourceConfig, TrainConfig
 from cdn_sc.train.pairs import PairSet, epoch_positions, with_fewer_cells
 from cdn_sc.train.published import PublishedSet, read_published
 
-read_published_once = lru_cache(maxsize=4)(read_published)
+
+def read_published_once(folder: str, splits: str) -> PublishedSet:
+    """Open a folder in the published layout, or give what was opened if its table is still the same file."""
+    try:
+        status = Path(splits).expanduser().stat()
+    except OSError:  # the reader says what is wrong
+        return read_published(folder, splits)
+    return _read_published(folder, splits, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@lru_cache(maxsize=4)
+def _read_published(folder: str, splits: str, _version: tuple[int, ...]) -> PublishedSet:
+    return read_published(folder, splits)
 
 
 def step_rng(config: TrainConfig, space: str, step: int) -> np.random.Generator:
@@ -63,16 +76,39 @@ def draw_batch(config: TrainConfig, step: int, given: PairSet | None = None) -> 
         Pairs of the source ``"given"``.
     """
     rng = step_rng(config, "train", step)
-    weights = np.array([source.weight for source in config.sources])
-    source = config.sources[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    weights = tuple(source.weight for source in config.sources)
+    number = _choose(weights, rng)
+    source = config.sources[number]
     pairs = pair_set(source, given)
     if pairs is None:
         return _draw(source, config.genes_per_batch, config.max_pairs_per_batch, rng)
-    positions = epoch_positions(len(pairs.training), config.max_pairs_per_batch, step, config.seed)
+    turn = _earlier_turns(config, weights, number, step)
+    positions = epoch_positions(len(pairs.training), config.max_pairs_per_batch, turn, config.seed)
     drawn = (pairs.training[int(position)] for position in positions)
     if config.cells_kept < 1:
         return [with_fewer_cells(pair, config.cells_kept, rng) for pair in drawn]
     return list(drawn)
+
+
+def _choose(weights: tuple[float, ...], rng: np.random.Generator) -> int:
+    shares = np.array(weights)
+    return int(rng.choice(len(weights), p=shares / shares.sum()))
+
+
+def _earlier_turns(config: TrainConfig, weights: tuple[float, ...], number: int, step: int) -> int:
+    """Steps before this one that took the same source: its epochs go by them, so that no pair is left out."""
+    if sum(weight > 0 for weight in weights) == 1:
+        return step
+    chosen = _chosen_sources(config.seed, weights)
+    while len(chosen) < step:
+        chosen.append(_choose(weights, step_rng(config, "train", len(chosen))))
+    return chosen[:step].count(number)
+
+
+@lru_cache(maxsize=4)
+def _chosen_sources(seed: int, weights: tuple[float, ...]) -> list[int]:
+    """Source of each step so far of the runs of a seed; grows as they go on."""
+    return []
 
 
 def pair_set(source: SourceConfig, given: PairSet | None = None) -> PairSet | None:

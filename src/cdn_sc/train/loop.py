@@ -13,18 +13,29 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from cdn_sc._files import make_folder
 from cdn_sc._logging import logger
 from cdn_sc._memory import keep_freed_memory
+from cdn_sc._progress import progress_bar
+from cdn_sc._run_lock import folder_lock, only_run
 from cdn_sc.errors import InputError
 from cdn_sc.models import available, build_network, load, save
 from cdn_sc.simulate import Pair
-from cdn_sc.train.checkpoint import CHECKPOINT, damaged, read_checkpoint, write_checkpoint
+from cdn_sc.train.checkpoint import CHECKPOINT, check_fit, damaged, read_checkpoint, write_checkpoint
 from cdn_sc.train.config import TrainConfig, shipped_configs
 from cdn_sc.train.data import pair_set, step_rng, validation_sets
 from cdn_sc.train.hardware import describe_hardware
-from cdn_sc.train.log import LOG, LOG_COLUMNS, append_row, logged_steps, read_log, truncate_log
+from cdn_sc.train.log import (
+    LOG,
+    LOG_COLUMNS,
+    append_row,
+    log_text,
+    logged_steps,
+    read_log,
+    restore_log,
+    truncate_log,
+)
 from cdn_sc.train.objective import batch_loss, validate
 from cdn_sc.train.pairs import PairSet
 from cdn_sc.train.prepare import PreparedStep
@@ -99,6 +110,9 @@ def train(
         initial weights; if pairs are missing or cannot be read, or there are none to validate with where
         ``config.select_by`` asks for it; if a tracker is unknown or not installed; or if ``workers`` is
         negative, or there are some beside given pairs.
+    WriteError
+        If the folder cannot be written into or another run is at work in it, or the disk is full; the last
+        checkpoint and the weights stay as they are, and the same call goes on later.
     FloatingPointError
         If the loss is not finite; the last checkpoint stays as it is.
     """
@@ -107,14 +121,23 @@ def train(
     if workers and given is not None:
         raise ValueError("pairs that are handed over are not sent to other processes: take workers = 0")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     keep_freed_memory()
-    state = _TrainingState(config, folder, device, workers, given, start)
+    with only_run(folder, folder_lock(folder)):
+        state = _TrainingState(config, folder, device, workers, given, start)
+        _take_steps(state, max_seconds, progress, trackers)
+        return state.export(notes or {})
+
+
+def _take_steps(
+    state: _TrainingState, max_seconds: float | None, progress: bool, trackers: Sequence[str]
+) -> None:
+    """Take the steps that are left, or those that the time is enough for."""
+    config, folder = state.config, state.folder
     started = time.monotonic()
-    steps = tqdm(
-        range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name,
-        disable=not progress,
-    )  # fmt: skip
+    steps = progress_bar(
+        progress, range(state.step, config.steps), initial=state.step, total=config.steps, desc=config.name
+    )
     try:
         with ExitStack() as stack:
             state.trackers = [
@@ -122,7 +145,7 @@ def train(
             ]
             state.validate_if_due()  # a run that was interrupted while it validated still owes that row
             prepared = stack.enter_context(
-                closing(prepared_steps(config, state.network.config, state.step, workers, given))
+                closing(prepared_steps(config, state.network.config, state.step, state.workers, state.given))
             )
             for step in steps:
                 if state.stops_early():
@@ -140,7 +163,6 @@ def train(
     except KeyboardInterrupt:
         state.store_if_whole()
         raise
-    return state.export(notes or {})
 
 
 class _TrainingState:
@@ -226,23 +248,29 @@ class _TrainingState:
                 f"{path} belongs to another configuration (other {', '.join(differing)}); train into an "
                 "empty folder, or with the configuration that the run began with"
             )
-        if saved.get("given", "") != self.pairs_fingerprint:
+        if saved["given"] != self.pairs_fingerprint:
             raise ValueError(
                 f"{path} belongs to a run on other pairs; train into an empty folder, or with the pairs that "
                 "the run began with"
             )
+        check_fit(saved, self.network, self.optimiser, path)
+        # rates and decays are the configuration's; of the optimiser only its averages come from the file
+        groups = self.optimiser.state_dict()["param_groups"]
         try:
             self.network.load_state_dict(saved["network"])
-            self.optimiser.load_state_dict(saved["optimiser"])
+            self.optimiser.load_state_dict({"state": saved["optimiser"]["state"], "param_groups": groups})
         except Exception as error:  # whatever states of other shapes make torch raise
             raise damaged(path, error) from error
         self.average = saved["average"]
         self.step, self.pairs, self.seconds = saved["step"], saved["pairs"], saved["seconds"]
         self.recent, self.last_map = saved["recent"], saved["last_map"]
-        if saved.get("best"):
+        if saved["best"]:
             self.best, self.best_score = saved["best"], saved["best_score"]
             self.best_step = saved["best_step"]
-        truncate_log(self.folder / LOG, self.step)
+        if saved["log"]:
+            restore_log(self.folder / LOG, saved["log"])
+        else:  # a checkpoint of an earlier version
+            truncate_log(self.folder / LOG, self.step)
         logger.info("resumed %s at step %d", path, self.step)
 
     def store(self) -> None:
@@ -261,6 +289,7 @@ class _TrainingState:
             "best": self.best,
             "best_score": self.best_score,
             "best_step": self.best_step,
+            "log": log_text(self.folder / LOG, self.step),
         }
         write_checkpoint(self.folder / CHECKPOINT, state)
 

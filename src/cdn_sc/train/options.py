@@ -10,9 +10,13 @@ from cdn_sc.simulate.scm import INTERVENTIONS, MECHANISMS
 
 Check = tuple[str, Callable[[Any], bool]]
 
+# A simulation holds several matrices of genes x genes and of cells x genes at once.
+MOST_GENES, MOST_CELLS, MOST_VALUES = 5_000, 1_000_000, 100_000_000
+_MOST_LISTED = 1_000
 
-def _is_integer(value: Any, least: int) -> bool:
-    return type(value) is int and value >= least
+
+def _is_integer(value: Any, least: int, most: float = float("inf")) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def _is_number(value: Any, least: float = 0.0, most: float = float("inf")) -> bool:
@@ -20,22 +24,27 @@ def _is_number(value: Any, least: float = 0.0, most: float = float("inf")) -> bo
 
 
 def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(map(fits, value))
+    return isinstance(value, list | tuple) and 0 < len(value) <= _MOST_LISTED and all(map(fits, value))
 
 
-def _integer(least: int) -> Check:
-    return f"an integer of at least {least}", lambda value: _is_integer(value, least)
+def _integer(least: int, most: int) -> Check:
+    return (
+        f"an integer of at least {least} and at most {most:,}",
+        lambda value: _is_integer(value, least, most),
+    )
 
 
-def _integer_range(least: int) -> Check:
+def _integer_range(least: int, most: int) -> Check:
     def fits(value: Any) -> bool:
-        return _is_list(value, lambda v: _is_integer(v, least)) and len(value) == 2 and value[0] <= value[1]
+        integers = _is_list(value, lambda v: _is_integer(v, least, most))
+        return integers and len(value) == 2 and value[0] <= value[1]
 
-    return f"a range of two integers, the smaller one first and at least {least}", fits
+    return f"a range of two integers, the smaller one first and at least {least}, at most {most:,}", fits
 
 
 def _number_range(value: Any) -> bool:
-    return _is_list(value, _is_number) and len(value) == 2 and value[0] <= value[1]
+    numbers = _is_list(value, lambda v: _is_number(v, most=_MOST_LISTED))
+    return numbers and len(value) == 2 and value[0] <= value[1]
 
 
 def _frequencies(value: Any) -> bool:
@@ -50,26 +59,29 @@ _FREQUENCIES: Check = ("a list of relative frequencies", _frequencies)
 
 _CHECKS: dict[str, dict[str, Check]] = {
     "scm": {
-        "genes": _integer_range(2),
+        "genes": _integer_range(2, MOST_GENES),
         "gene_choices": (
-            "a list of integers of at least 2",
-            lambda value: _is_list(value, lambda v: _is_integer(v, 2)),
+            f"a list of integers of at least 2, at most {MOST_GENES:,}",
+            lambda value: _is_list(value, lambda v: _is_integer(v, 2, MOST_GENES)),
         ),
-        "edges_per_gene": ("a range of two numbers, the smaller one first and at least 0", _number_range),
+        "edges_per_gene": (
+            f"a range of two numbers, the smaller one first and at least 0, at most {_MOST_LISTED:,}",
+            _number_range,
+        ),
         "mechanisms": _names(MECHANISMS),
         "interventions": _names(INTERVENTIONS),
-        "n_control": _integer_range(2),
-        "n_perturbed": _integer_range(2),
-        "n_targets": _integer_range(1),
+        "n_control": _integer_range(2, MOST_CELLS),
+        "n_perturbed": _integer_range(2, MOST_CELLS),
+        "n_targets": _integer_range(1, MOST_GENES),
     },
     "screen": {
-        "genes": _integer_range(5),
+        "genes": _integer_range(5, MOST_GENES),
         "selected": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
         "contrasts": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
-        "groups": _integer(1),
-        "control_cells": _integer_range(2),
-        "values": _integer(1),
-        "n_perturbed": _integer_range(2),
+        "groups": _integer(1, 1_000),
+        "control_cells": _integer_range(2, MOST_CELLS),
+        "values": _integer(1, MOST_VALUES),
+        "n_perturbed": _integer_range(2, MOST_CELLS),
         "kinds": (
             f"a table of kinds, among {', '.join(KINDS)}, and their relative frequencies",
             lambda value: (
@@ -113,3 +125,11 @@ def check_options(source: str, options: Mapping[str, Any]) -> None:
         expected, fits = _CHECKS[source][name]
         if not fits(value):
             raise ValueError(f"option {name} = {value!r} of a source {source!r}; expected {expected}")
+    genes = max([*options.get("genes", ()), *options.get("gene_choices", ())], default=0)
+    for name, place in (("n_control", 1), ("n_perturbed", 1), ("control_cells", 0)):
+        cells = options[name][place] if name in options else 0
+        if genes * cells > MOST_VALUES:
+            raise ValueError(
+                f"option {name} of a source {source!r} asks for {cells:,} cells of {genes:,} genes; at most "
+                f"{MOST_VALUES:,} values are simulated at once"
+            )

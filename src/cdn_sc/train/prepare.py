@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from cdn_sc._threads import one_blas_thread
 from cdn_sc.inputs import make_batch
 from cdn_sc.nn import CDNBatch, GeneBatch
 from cdn_sc.simulate import Pair
@@ -65,7 +65,7 @@ def prepare_step(config: TrainConfig, sizes: Any, step: int, given: PairSet | No
         Pairs of the source ``"given"``.
     """
     # matrix products and inverses round differently on other numbers of threads
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         pairs = draw_batch(config, step, given)
         rng = step_rng(config, "inputs", step)
         dropout_seed = int(rng.integers(2**62))
@@ -116,8 +116,8 @@ def prepare_batch(
 
 def _labels(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     n = max(p.control.shape[1] for p in pairs)
-    labels = torch.zeros(len(pairs), n)
-    mask = torch.zeros(len(pairs), n, dtype=torch.bool)
+    labels = torch.zeros(len(pairs), n, dtype=torch.float32, device="cpu")
+    mask = torch.zeros(len(pairs), n, dtype=torch.bool, device="cpu")
     for b, pair in enumerate(pairs):
         labels[b, torch.from_numpy(np.asarray(pair.targets, dtype=np.int64))] = 1.0
         mask[b, : pair.control.shape[1]] = True
@@ -126,7 +126,7 @@ def _labels(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
 
 def _graphs(pairs: Sequence[Pair]) -> Tensor:
     n = max(p.control.shape[1] for p in pairs)
-    graphs = torch.zeros(len(pairs), n, n, dtype=torch.bool)
+    graphs = torch.zeros(len(pairs), n, n, dtype=torch.bool, device="cpu")
     for b, pair in enumerate(pairs):
         genes = pair.control.shape[1]
         graphs[b, :genes, :genes] = torch.from_numpy(np.asarray(pair.graph, dtype=bool))

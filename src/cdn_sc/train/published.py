@@ -19,6 +19,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 
+from cdn_sc.datasets._store import map_array
 from cdn_sc.errors import InputError
 from cdn_sc.simulate.pair import Pair
 
@@ -162,14 +163,16 @@ def _check_files(rows: pd.DataFrame, folder: Path) -> None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = map_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as an array of numpy: {error}") from error
-    if values.ndim != 2 or len(values) < 2 or values.dtype.kind not in "iuf":
+    if values.ndim != 2 or len(values) < 2 or not values.size or values.dtype.kind not in "iuf":
         raise InputError(
             f"{path} has shape {values.shape} and type {values.dtype}; numbers, at least 2 cells x genes, "
             "are needed."
         )
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):  # what becomes infinite is told below
+        read = np.array(values, dtype=np.float32, order="C")
+    if not np.isfinite(read).all():
         raise InputError(f"{path} holds NaN or infinite values.")
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return read
