@@ -191,7 +191,14 @@ def _clear_strays(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk keep a file, or all files of a folder, as they are now."""
+    """Have the disk keep a file, or all files of a folder, as they are now.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or the disk is full.
+    """
+    path.stat()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             with file.open("r+b") as opened:
