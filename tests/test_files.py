@@ -60,20 +60,19 @@ def test_links_stay_links(tmp_path):
 def test_several_files_appear_together(tmp_path):
     (tmp_path / "a").write_text("old")
 
-    def write(n_written, fails=False):
+    def write(*contents):
         with _files.replacing(tmp_path / "a", tmp_path / "b") as parts:
-            for part in parts[:n_written]:
-                part.write_text("new")
-            if fails:
-                raise ZeroDivisionError
+            for part, content in zip(parts, contents, strict=False):
+                part.write_text(str(1 / content))
 
     with pytest.raises(ZeroDivisionError):
-        write(2, fails=True)
+        write(1, 0)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
-    # one that is missing at the end
-    with pytest.raises(WriteError):
+    with pytest.raises(WriteError):  # one is missing at the end
         write(1)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
+    write(1, 2)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "1.0", "b": "0.5"}
 
 
 @pytest.mark.parametrize(
@@ -143,12 +142,9 @@ def test_full_disk(tmp_path):
 
 
 def test_one_run_in_a_folder(tmp_path):
-    with (
-        only_run(tmp_path, folder_lock(tmp_path)),
-        pytest.raises(WriteError, match="another run is at work"),
-        only_run(tmp_path, folder_lock(tmp_path)),
-    ):
-        pass
+    lock = folder_lock(tmp_path)
+    with only_run(tmp_path, lock), pytest.raises(WriteError, match="another run"), only_run(tmp_path, lock):
+        pytest.fail("two at once")
     # the lock of a process that was killed
     code = (
         "import os, signal, sys; from pathlib import Path\n"

@@ -191,18 +191,11 @@ def _clear_strays(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk keep a file, or all files of a folder, as they are now.
-
-    Raises
-    ------
-    OSError
-        If it is not there, or the disk is full.
-    """
-    path.stat()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("r+b") as opened:
-                os.fsync(opened.fileno())
+    """Have the disk keep a file, or all files of a folder, as they are now."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("r+b") as opened:
+            os.fsync(opened.fileno())
 
 
 def _put_in_place(part: Path, target: Path) -> None:
