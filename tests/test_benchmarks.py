@@ -444,7 +444,7 @@ def test_shared_genes(script, tmp_path, capsys):
     assert table["average_precision"].between(0, 1).all()
     per_group = pd.DataFrame(
         {
-            "screen": [0] * 8,
+            "screen": [0] * 4 + [1] * 4,  # the networks, which are what is drawn
             "group": [*"aabbccdd"],
             "candidates": ["per_group", "shared"] * 4,
             "average_precision": [0.2, 0.5] * 4,

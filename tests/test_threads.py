@@ -104,11 +104,11 @@ def test_a_call_computes_with_one_thread_in_each_group(monkeypatch, three_thread
     def watched(*arguments, **options):
         seen.append((torch.get_num_threads(), *blas_threads()))
         if fails and len(seen) == 2:
-            raise ZeroDivisionError
+            raise MemoryError  # other errors skip their group
         return prepare(*arguments, **options)
 
     monkeypatch.setattr(Predictor, "prepare", watched)
-    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+    with pytest.raises(MemoryError) if fails else nullcontext():
         table_of(screen_of(0), n_jobs=n_jobs)
     assert {number for numbers in seen for number in numbers} == {1}
     assert pools() == three_threads

@@ -192,10 +192,10 @@ def _clear_strays(folder: Path) -> None:
 
 def _flush(path: Path) -> None:
     """Have the disk keep a file, or all files of a folder, as they are now."""
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("r+b") as opened:
-                os.fsync(opened.fileno())
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("r+b") as opened:
+            os.fsync(opened.fileno())
 
 
 def _put_in_place(part: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 import io
 import tarfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +82,26 @@ def imitation_archive(folder):
 
 
 def _simulate(rng, kind, number):
-    # of more genes than are kept, so that each pair has genes of its own
-    return screen_pairs(
+    # of more genes than are kept, so that each pair has genes of its own, its target always among them
+    pairs = screen_pairs(
         rng,
-        n_genes=24,
+        n_genes=36,
         n_groups=number,
         n_control=50,
         n_perturbed=(20, 40),
         kinds={kind: 1.0},
         n_targets=(1.0,),
-        measured_per_gene=1.5,
     )
+    return [_with_its_target(pair, 24) for pair in pairs]
+
+
+def _with_its_target(pair, n_genes):
+    """The most changed genes; the target, if need be, in place of the weakest, as in the published data."""
+    change = np.abs(pair.perturbed.mean(axis=0) - pair.control.mean(axis=0))
+    change[pair.targets] = np.inf
+    kept = np.sort(np.argsort(-change)[:n_genes])
+    targets = np.flatnonzero(np.isin(kept, pair.targets))
+    return replace(pair, control=pair.control[:, kept], perturbed=pair.perturbed[:, kept], targets=targets)
 
 
 def _write(folder, path, values, dtype):

@@ -93,6 +93,6 @@ def test_wrong_options_are_one_line(published, tmp_path, fails_in_one_line):
 
     assert "no cell line 'k526'" in fails("--suite", "perturbseq", "--cell-line", "k526")
     assert "no option setting" in fails("--suite", "perturbseq", "--setting", "a")
-    assert "no option cell_line" in fails("--suite", "scm240", "--cell-line", "rpe1")
+    assert "no option --cell-line" in fails("--suite", "scm240", "--cell-line", "rpe1")
     assert "no setting 'a'" in fails("--suite", "synthetic", "--setting", "a")
     assert "no split holds out 'k'" in fails("--suite", "perturbseq", "--held-out", "k")

@@ -38,7 +38,7 @@ def relabelled(screen, labels, dtype=object):
         ([0, 1.5, "x"], object, ["1.5", "x"]),
         ([False, True, "x"], object, ["True", "x"]),
         (list(pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])), object, None),
-        (list(pd.interval_range(0, 3)), object, ["(1, 2]", "(2, 3]"]),
+        (list(pd.interval_range(0.0, 3.0)), object, ["(1.0, 2.0]", "(2.0, 3.0]"]),
         (["c", "ü", "基"], "string", ["ü", "基"]),
         (["c", "1", "2"], "category", ["1", "2"]),
         ([0, 1, 2], "category", None),

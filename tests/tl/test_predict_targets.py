@@ -76,8 +76,8 @@ def test_copy_leaves_the_original_alone(screen, predictor):
 def test_score_is_the_sigmoid_of_the_logits(screen, predictor):
     table = table_of(screen, groups=["drug_A"])
     call = predictor.calls[0]
-    # the model meets the genes in the order of their names
-    order = [sorted(screen.var_names).index(gene) for gene in table["gene"]]
+    by_name = sorted(table["gene"].astype(str))  # the order in which genes enter the model
+    order = [by_name.index(gene) for gene in table["gene"]]
     logits = np.abs(call["perturbed"].mean(0) - call["control"].mean(0))[order] + table["noise"].to_numpy()
     np.testing.assert_allclose(table["score"], 1 / (1 + np.exp(-logits)), rtol=1e-5)
 

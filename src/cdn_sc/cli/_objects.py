@@ -103,9 +103,10 @@ def _refusals() -> Iterator[None]:
     except (OSError, MemoryError):
         raise
     except Exception as error:
+        reason = str(error).rstrip(".")
         raise InputError(
-            f"this object cannot be written, so that nothing was scored: {error}. Ask for the table alone, "
-            "or remove or rename in the input what is named here."
+            f"the object that was read cannot be written, so that nothing was scored: {reason}. Ask for the "
+            "--table alone, or remove or rename in the input what is named here."
         ) from error
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Letters of a name beside a row, column or point; letters of a title, at most and at least; and how many
 # letters have room wherever there is a panel.
-MOST_LETTERS, _MOST_OF_TITLE, _LEAST_OF_TITLE, _ALWAYS_FIT = 32, 72, 10, 20
+MOST_LETTERS, _MOST_OF_TITLE, _LEAST_OF_TITLE, _ALWAYS_FIT = 26, 72, 10, 20
 # Pixels between two titles.
 _GAP = 8
 

@@ -18,7 +18,7 @@ from cdn_sc.pl._figure import (
     rows_of_panels,
     tidy,
 )
-from cdn_sc.pl._names import set_titles, shown_names
+from cdn_sc.pl._names import MOST_LETTERS, set_titles, shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,9 @@ def predicted_targets(
         for name, rows in rows_of_panels(adata, groups, key).items()
     }
     most = max(len(rows) for rows in panels.values())
-    axes = panel_axes(ax, list(panels), size=(2.9, 0.24 * most + 0.9), figsize=figsize, sharex=True)
+    longest = min(max(rows["gene"].str.len().max() for rows in panels.values()), MOST_LETTERS)
+    size = (2.9 + 0.1 * max(longest - 10, 0), 0.24 * most + 0.9)
+    axes = panel_axes(ax, list(panels), size=size, figsize=figsize, sharex=True)
     colours = _colours(panels.values())
     drawn = [column for column in ("score", _INTERVAL[1]) if all(column in rows for rows in panels.values())]
     best = max(float(np.nanmax(rows[drawn].to_numpy(dtype=float))) for rows in panels.values())

@@ -146,10 +146,13 @@ def _new_axes(scores: pd.DataFrame, figsize: tuple[float, float] | None) -> "Axe
 
     if figsize is None:
         n_groups, n_genes = scores.shape
-        longest = min(max(len(name) for name in scores.index), MOST_LETTERS)
+        longest, longest_gene = (
+            min(max(len(str(name)) for name in names), MOST_LETTERS)
+            for names in (scores.index, scores.columns)
+        )
         figsize = (
-            float(np.clip(_CELL * n_genes + 0.07 * longest + 1.4, 4.0, _LARGEST[0])),
-            float(np.clip(_CELL * n_groups + 1.2, 2.6, _LARGEST[1])),
+            float(np.clip(_CELL * n_genes + 0.12 * longest + 1.4, 4.0, _LARGEST[0])),
+            float(np.clip(_CELL * n_groups + 1.4 + 0.1 * max(longest_gene - 10, 0), 2.6, _LARGEST[1])),
         )
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
