@@ -174,6 +174,19 @@ def test_suites_and_training_draw_from_different_seeds():
     assert len(set(suite_draws)) == 80
 
 
+@pytest.mark.parametrize("name", ["screens", "screens_large"])
+def test_suites_of_screens_draw_from_the_space_of_tests(name):
+    from cdn_sc.simulate import screen_pairs
+    from cdn_sc.simulate.scm import seeded_rng
+
+    options = {"n_control": 20, "n_groups": 1, "n_perturbed": (5, 9), "n_targets": (1.0,)}
+    first = next(suite(name, seed=4, genes=30, kinds=("knockdown",), **options))
+    rng = seeded_rng("test", 4, name, 30, "knockdown", 0)
+    rng.uniform()  # the number of control cells
+    (expected,) = screen_pairs(rng, n_genes=30, kinds={"knockdown": 1.0}, **options)
+    np.testing.assert_array_equal(first.control, expected.control)
+
+
 def test_options_are_checked():
     with pytest.raises(ValueError, match=r"'scm240' has no option path; it has: seed, genes"):
         suite("scm240", path="x.h5ad")
