@@ -190,3 +190,56 @@ def test_bad_input_is_one_line(tmp_path, fails):
         1, "--suite", "real", "--path", tmp_path / "text.h5ad", "-o", tmp_path / "text"
     )
     assert "is a file" in fails(1, *SCM, "-o", tmp_path / "text.h5ad")
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")
+def test_values_that_are_logged_already(tmp_path, fails, caplog):
+    import scanpy as sc
+
+    adata = write_screen(tmp_path / "counts.h5ad")
+    real = ["--suite", "real", "--truth", "known"]
+    sc.pp.normalize_total(adata)
+    adata.write_h5ad(tmp_path / "normalised.h5ad")
+    sc.pp.log1p(adata)
+    adata.write_h5ad(tmp_path / "logged.h5ad")
+    adata.write_zarr(tmp_path / "logged.zarr")
+    for name in ("counts.h5ad", "logged.h5ad", "logged.zarr"):
+        with caplog.at_level("INFO", logger="cdn_sc"):
+            run(*real, "--path", tmp_path / name, "-o", tmp_path / f"of {name}")
+        assert ("taken as log-normalised, as it is" in caplog.text) == ("logged" in name)
+    tables = [
+        pd.read_csv(tmp_path / f"of {name}" / "per_group.csv").drop(columns="seconds")
+        for name in ("counts.h5ad", "logged.h5ad", "logged.zarr")
+    ]
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[0], tables[2])
+    assert "neither counts (whole numbers of at least 0) nor log-normalised" in fails(
+        1, *real, "--path", tmp_path / "normalised.h5ad", "-o", tmp_path / "out"
+    )
+
+
+def test_one_run_in_a_folder(fakes, tmp_path, fails):
+    from cdn_sc._run_lock import folder_lock, only_run
+
+    with only_run(tmp_path, folder_lock(tmp_path)):
+        assert "another run is at work" in fails(1, *SCM, "--limit", 2, "-o", tmp_path)
+    assert not fakes
+
+
+def test_full_disk(fakes, tmp_path, capsys, fails, small_disk):
+    run(*SCM, "--limit", 4, "-o", tmp_path / "whole")
+    run(*SCM, "--limit", 2, "-o", tmp_path / "parts")
+    size = (tmp_path / "parts" / "scored.jsonl").stat().st_size
+    summary = (tmp_path / "parts" / "summary.csv").read_bytes()
+    capsys.readouterr()
+    with small_disk(size + 100):
+        said = fails(1, *SCM, "--limit", 4, "-o", tmp_path / "parts")
+    assert "scored.jsonl': File too large" in said
+    assert (tmp_path / "parts" / "summary.csv").read_bytes() == summary
+    fakes["default"].kinds.clear()
+    run(*SCM, "--limit", 4, "-o", tmp_path / "parts")
+    assert len(fakes["default"].kinds) == 2  # the pairs scored before are there
+    whole, parts = (
+        pd.read_csv(tmp_path / name / "per_group.csv").drop(columns="seconds") for name in ("whole", "parts")
+    )
+    pd.testing.assert_frame_equal(whole, parts)
