@@ -43,6 +43,8 @@ def test_metrics_by_hand():
     assert metrics["recall_at_5"] == 0.5
     assert metrics["recall_at_10"] == 1
     assert metrics["recall_at_top_1_percent"] == 0.5  # the first 3 of 201
+    assert rank_metrics(np.array([3]), 201)["recall_at_top_1_percent"] == 1  # 2.01, rounded up
+    assert rank_metrics(np.array([4]), 201)["recall_at_top_1_percent"] == 0
     assert metrics["average_precision"] == pytest.approx((1 / 2 + 2 / 7) / 2)
     assert metrics["auroc"] == pytest.approx(1 - (1 + 5) / (2 * 199))
 

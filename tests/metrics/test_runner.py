@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cdn_sc.errors import MissingNameError
-from cdn_sc.metrics import RIVALS, EvaluationResult, evaluate
+from cdn_sc.metrics import RIVALS, EvaluationResult, evaluate, runner
 from cdn_sc.simulate import Pair
 from cdn_sc.simulate.scm import scm_dataset
 
@@ -201,3 +201,29 @@ def test_table_of_settings_by_method(pairs, tmp_path):
     chosen = result.per_group.query("method == 'noise' and mechanism == 'sigmoid_add'")
     assert cell.strip() == f"{chosen['average_precision'].mean():.3f} / {chosen['auroc'].mean():.3f}"
     assert set(pd.read_csv(tmp_path / "summary_by.csv")["mechanism"]) == {"linear", "sigmoid_add"}
+
+
+def test_random_numbers_of_one_purpose_say_nothing_of_another(pairs, monkeypatch):
+    """Predictors, the random rival and ties draw from streams of their own, and so does every pair."""
+    drawn = {"predictor": [], "rivals": [], "ties": []}
+
+    class Spy(Noise):
+        def predict(self, control, perturbed, *, rng, kind=None):
+            drawn["predictor"].append(rng.permutation(control.shape[1]).tolist())
+            return np.zeros(control.shape[1])
+
+    def rivals(control, perturbed, *, rng):
+        drawn["rivals"].append(rng.permutation(control.shape[1]).tolist())
+        return {"one": np.zeros(control.shape[1])}
+
+    def ranks(scores, tie_break):
+        drawn["ties"].append(tie_break.tolist())
+        return score_ranks(scores, tie_break)
+
+    score_ranks = runner.score_ranks
+    monkeypatch.setattr(runner, "score_rivals", rivals)
+    monkeypatch.setattr(runner, "score_ranks", ranks)
+    evaluate(pairs[:3], {"spy": Spy()}, progress=False, n_bootstrap=5)
+    assert drawn["ties"][::2] == drawn["ties"][1::2]  # alike for all methods of a pair
+    orders = drawn["predictor"] + drawn["rivals"] + drawn["ties"][::2]
+    assert len(orders) == len({tuple(order) for order in orders}) == 9

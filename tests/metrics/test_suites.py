@@ -15,12 +15,12 @@ from cdn_sc.metrics.suites import suite_size
 @pytest.fixture
 def screen_file(tmp_path):
     rng = np.random.default_rng(0)
-    labels = ["control"] * 60 + ["a"] * 30 + ["b"] * 30 + ["multi"] * 10 + ["unmeasured"] * 10
-    counts = rng.poisson(5.0, (140, 12)).astype(np.float32)
+    labels = ["control"] * 60 + ["a"] * 30 + ["b"] * 28 + ["multi"] * 10 + ["unmeasured"] * 10
+    counts = rng.poisson(5.0, (138, 12)).astype(np.float32)
     counts[60:90, 3] = rng.poisson(1.0, 30)
     adata = anndata.AnnData(
         sparse.csr_matrix(counts),
-        obs=pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(140)]),
+        obs=pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(138)]),
         var=pd.DataFrame(index=[f"g{i}" for i in range(12)]),
         uns={"target_in_var": {"a": "g3", "b": "g5", "multi": "g1", "unmeasured": ""}},
     )
@@ -131,7 +131,10 @@ def test_correlations_of_a_suite():
 
 def test_correlations_of_a_real_screen(screen_file):
     first, second = suite("real", path=screen_file)
-    assert len(first.contrasts) - len(second.contrasts) == len(second.perturbed) - len(first.perturbed)
+    # all conditions but the group's own and the control: one row less than cells of each
+    assert len(first.contrasts) == (28 - 1) + (10 - 1) + (10 - 1)
+    assert len(second.contrasts) == (30 - 1) + (10 - 1) + (10 - 1)
+    np.testing.assert_allclose(first.contrasts[:27], within_conditions([second.perturbed]), atol=1e-6)
     assert next(suite("real", path=screen_file, correlations="control")).contrasts is None
 
 
@@ -169,6 +172,19 @@ def test_suites_and_training_draw_from_different_seeds():
     ]
     assert not set(suite_draws) & set(training)
     assert len(set(suite_draws)) == 80
+
+
+@pytest.mark.parametrize("name", ["screens", "screens_large"])
+def test_suites_of_screens_draw_from_the_space_of_tests(name):
+    from cdn_sc.simulate import screen_pairs
+    from cdn_sc.simulate.scm import seeded_rng
+
+    options = {"n_control": 20, "n_groups": 1, "n_perturbed": (5, 9), "n_targets": (1.0,)}
+    first = next(suite(name, seed=4, genes=30, kinds=("knockdown",), **options))
+    rng = seeded_rng("test", 4, name, 30, "knockdown", 0)
+    rng.uniform()  # the number of control cells
+    (expected,) = screen_pairs(rng, n_genes=30, kinds={"knockdown": 1.0}, **options)
+    np.testing.assert_array_equal(first.control, expected.control)
 
 
 def test_options_are_checked():

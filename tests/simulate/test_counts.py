@@ -1,11 +1,11 @@
-"""Counts of a simulated screen: what moves which cells, and their normalisation."""
+"""Counts of a simulated screen: what moves which cells, and how strongly."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cdn_sc.simulate.counts import Technical, draw_technical, log_normalise, simulate_counts
+from cdn_sc.simulate.counts import Technical, draw_technical, simulate_counts
 from cdn_sc.simulate.perturbation import Perturbation, draw_perturbation
 from cdn_sc.simulate.regulation import draw_network
 
@@ -65,23 +65,6 @@ def test_layout(network):
     assert np.log(many.depth).std() == pytest.approx(0.3, abs=0.01)
 
 
-def test_counts_follow_mean_and_dispersion(network):
-    """Without noise, programmes, batches and edges: negative binomial with the network's own numbers."""
-    still = replace(
-        network,
-        weights=0 * network.weights,
-        noise=0 * network.noise,
-        programmes=network.programmes[:0],
-    )
-    calm = Technical(0.0, 0.0, 1, 0.0, 0.0)
-    counts = simulate_counts(still, [], 20000, calm, np.random.default_rng(1)).counts
-    mean = np.exp(network.baseline)
-    seen = mean > 0.5
-    np.testing.assert_allclose(counts.mean(axis=0)[seen], mean[seen], rtol=0.06)
-    variance = mean + network.dispersion * mean**2
-    np.testing.assert_allclose(counts.var(axis=0)[seen], variance[seen], rtol=0.15)
-
-
 def test_technical_variation_lies_in_its_ranges():
     drawn = [draw_technical(np.random.default_rng(seed)) for seed in range(200)]
     for name, low, high in (
@@ -92,15 +75,6 @@ def test_technical_variation_lies_in_its_ranges():
         assert low <= values.min() < low + 0.1 * (high - low) + 1e-9, name
         assert high - 0.1 * (high - low) - 1e-9 < values.max() <= high, name
     assert np.mean([one.response_spread == 0 for one in drawn]) == pytest.approx(0.5, abs=0.12)
-
-
-def test_log_normalise():
-    counts = np.array([[1.0, 3.0], [0.0, 2.0], [6.0, 2.0]], dtype=np.float32)
-    found = log_normalise(counts, counts.sum(axis=1), scale=2.0)
-    expected = np.log(1 + 2 * counts * np.array([[4 / 4], [4 / 2], [4 / 8]]))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    # a cell without counts stays without
-    np.testing.assert_array_equal(log_normalise(np.zeros((3, 2)), np.array([0.0, 5, 5])), 0)
 
 
 @pytest.mark.parametrize(

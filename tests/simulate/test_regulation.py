@@ -1,5 +1,7 @@
 """Regulatory networks: their steady state on networks small enough to solve by hand, and their draws."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -160,3 +162,19 @@ def test_log_normalise():
     # median total 4: the second cell is halved; a cell of nothing divides by 1
     np.testing.assert_allclose(found, np.log1p([[2, 6], [2, 6], [0, 0]]), rtol=1e-6)
     assert found.dtype == np.float32
+
+
+def test_an_inhibited_gene_regulates_three_genes_where_there_are_such():
+    """Out of regulators of one, two, three and five genes; the others where no better one is eligible."""
+    degrees = np.zeros(20, dtype=int)
+    degrees[:4] = 1, 2, 3, 5
+    network = SimpleNamespace(n_genes=20, out_degree=lambda: degrees)
+    rng = np.random.default_rng(0)
+    everyone = np.ones(20, dtype=bool)
+    drawn = [int(choose_targets(network, "activity", 1, everyone, rng)[0]) for _ in range(300)]
+    assert set(drawn) == {2, 3}
+    # more genes, more often: as the root of their number
+    assert np.mean(np.array(drawn) == 3) == pytest.approx(5**0.5 / (5**0.5 + 3**0.5), abs=0.1)
+    weak = [int(choose_targets(network, "activity", 1, degrees < 3, rng)[0]) for _ in range(300)]
+    assert set(weak) >= {0, 1}
+    assert np.isin(weak, [0, 1]).mean() > 0.95

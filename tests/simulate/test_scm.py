@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,3 +200,17 @@ def test_pairs_that_cannot_be(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"{name} is .*smallest and largest value are needed"):
         scm_pair(np.random.default_rng(0), **arguments)
+
+
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+def test_outputs_are_bounded_on_their_own_scale(factor):
+    """A mechanism that is scaled up may leave its usual bounds by as much, one scaled down keeps them."""
+    models = (structural_model(2, 1, "polynomial", np.random.default_rng(seed)) for seed in range(50))
+    model = next(model for model in models if model.graph.any())
+    child = int(model.order[-1])
+    still = model.genes[child]._replace(noise=0.0)
+    genes = tuple(still if gene == child else known for gene, known in enumerate(model.genes))
+    model = replace(model, genes=genes, bound=0.5)
+    values = model.sample(4000, np.random.default_rng(1), Intervention("soft_scale", {child: factor}))
+    largest = np.abs(values[:, child]).max()
+    assert largest == pytest.approx(0.5 * max(factor, 1.0), rel=1e-5)

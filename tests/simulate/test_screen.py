@@ -351,3 +351,34 @@ def test_unusable_pairs():
 def test_repr_of_a_pair_has_sizes_and_no_values():
     pair = Pair(np.zeros((30, 4)), np.ones((20, 4)), np.array([2]), {"kind": "knockout"})
     assert repr(pair) == "Pair(30 control and 20 perturbed cells, 4 genes, targets [2], kind='knockout')"
+
+
+def test_depth_is_taken_from_the_panel_or_from_the_cell():
+    """By the panel's own totals in half of the networks, which are then alike in all cells."""
+    by_panel = []
+    for seed in range(80):
+        (pair,) = pairs_of(seed, n_groups=1, n_control=40, hidden_share=0.0)
+        totals = np.expm1(pair.control.astype(float)).sum(axis=1)
+        counted = totals[totals > 0]
+        by_panel.append(np.ptp(counted) < 1e-3 * counted.mean())
+    assert np.mean(by_panel) == pytest.approx(0.5, abs=0.15)
+
+
+def test_genes_of_interest_take_the_place_of_the_weakest(monkeypatch):
+    numbers = []
+
+    def spy(control, perturbed, number):
+        numbers.append(number)
+        return np.arange(number)
+
+    monkeypatch.setattr(screen_module, "_most_changed", spy)
+    shared = pairs_of(measured_per_gene=1.0, n_groups=1)
+    assert not numbers
+    assert shared[0].control.shape[1] == 30
+    pairs = pairs_of(measured_per_gene=4.0, n_groups=30, of_interest=0.2)
+    assert set(numbers) == {24}  # of 30
+    assert all(pair.control.shape[1] == 30 for pair in pairs)
+    # the rest is not the same from group to group
+    added = {pair.control[:, 24:].tobytes() for pair in pairs}
+    assert len(added) == 30
+    assert len({pair.control[:, :24].tobytes() for pair in pairs}) == 1

@@ -85,11 +85,13 @@ def test_statistics_of_sparse_rows_are_those_of_dense_ones(dtype):
     rng = np.random.default_rng(1)
     dense = (rng.poisson(0.4, (50, 30)) * 3).astype(dtype)
     dense[:, 0], dense[:, 1], dense[:, 2] = 0, 6, np.arange(50) % 2
+    dense[:, 3] = np.arange(50) > 0  # silent in one cell, the same in all others
     found, expected = arm_statistics(sparse.csr_array(dense)), arm_statistics(dense)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
     np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(found.varies, expected.varies)
     assert not found.varies[:2].any()
+    assert found.varies[2:4].all()
 
 
 def test_duplicate_entries_are_summed_and_the_matrix_left_alone():

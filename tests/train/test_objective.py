@@ -1,6 +1,7 @@
 """The loss of a batch: both architectures, the graph loss, members, what the network is told."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,3 +127,31 @@ def test_own_evidence_alone_is_given_to_a_share_of_pairs(monkeypatch):
     assert given == [None]
     # it is drawn last: the kinds that are told stay
     assert torch.equal(steps[3].batch.inputs.kind, before.kind)
+
+
+class KnownScores:
+    """Predicts each gene's number; notes what it was given."""
+
+    def __init__(self, network, device, *, columns):
+        self.max_subsets, self.given = None, []
+        KnownScores.last = self
+
+    def predict(self, control, perturbed, *, rng, **given):
+        self.given.append(given)
+        return SimpleNamespace(logits=np.arange(control.shape[1], dtype=float))
+
+
+def test_validation_ranks_the_largest_logit_first(monkeypatch):
+    monkeypatch.setattr(objective, "Predictor", KnownScores)
+    _, pairs, _ = small_batch("gene_transformer")
+    pair = replace(pairs[0], contrasts=np.ones((2, pairs[0].control.shape[1]), dtype=np.float32))
+    n_genes = pair.control.shape[1]
+    last = replace(pair, targets=np.array([n_genes - 1]))
+    first = replace(pair, targets=np.array([0]))
+    missing = replace(last, n_missing=1)
+    nowhere = replace(pair, targets=np.array([], dtype=int), n_missing=1)
+    found = objective.validate(None, [last, first, missing, nowhere])
+    np.testing.assert_allclose(found["map"], [1, 1 / n_genes, (1 + 2 / (n_genes + 1)) / 2, 1 / (n_genes + 1)])
+    np.testing.assert_allclose(found["auroc"], [1, 0, 0.5, 0])
+    # validated as trained and used: with the cells of other conditions
+    assert all(given["contrasts"] is pair.contrasts for given in KnownScores.last.given)
