@@ -419,7 +419,9 @@ def test_a_guide_beside_its_gene_that_is_a_label_too(screen, predictor):
 @pytest.mark.parametrize(
     "names", [["drug_A", "A+B"], ["Sgk1", "SGCA", "sgg", "GRN", "HTR1A", "NKX2-1", "T_c0_g1"]]
 )
-@pytest.mark.parametrize("types", [None, ["Gene Expression"] * 12, ["Peaks"] * 12])
+@pytest.mark.parametrize(
+    "types", [None, ["Gene Expression"] * 12, ["Peaks"] * 12, ["Gene Expression", "Peaks"] * 6]
+)
 def test_ordinary_genes_are_no_guides(screen, predictor, names, types):
     """Among them genes that are the groups' labels, as targets usually are."""
     assert scored(with_features(screen, names, types))["gene"].nunique() == 12

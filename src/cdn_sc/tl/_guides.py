@@ -9,8 +9,8 @@ from cdn_sc._labels import column_of
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import Arms
 
-# The column that 10x Genomics' files have, and what it says of a gene.
-_TYPES, _GENE = "feature_types", "Gene Expression"
+# The column that files of 10x Genomics have, and what it says of genes and of other harmless features.
+_TYPES, _GENE, _HARMLESS = "feature_types", "Gene Expression", ("Gene Expression", "Peaks")
 _NAME = re.compile(
     r"sg[A-Z0-9]|(?i:(.*[-_. ])?(s?gRNA|crRNA|protospacer)([-_. \d].*)?$"
     r"|.*TotalSeq|(HTO|hashtag)[-_. ]?\w?\d)"
@@ -56,8 +56,9 @@ def _other_types(expression: Expression) -> np.ndarray:
     if _TYPES not in expression.var.columns:
         return none
     types = column_of(expression.var, _TYPES, "var").astype(object)
-    is_gene = (types == _GENE).to_numpy()
-    return types.notna().to_numpy() & ~is_gene if is_gene.any() else none
+    if not (types == _GENE).any():
+        return none
+    return (types.notna() & ~types.isin(_HARMLESS)).to_numpy(dtype=bool)
 
 
 def _named_as_guides(expression: Expression, arms: Arms) -> np.ndarray:
