@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    if isinstance(message, DeprecationWarning):  # for those who write packages, not for those who use them
+        return
     told = " ".join(in_shell_words(str(message), _options_of_all()).split())
     typer.echo(f"cdn-sc: warning: {told}", err=True)
 
