@@ -503,7 +503,10 @@ def first_format(content):
 def test_safetensors_of_other_types(tmp_path, dtype):
     path = models.save(small(), tmp_path / "a.safetensors")
     edit_configuration(path, first_format)
-    rewrite(path, lambda state: state.update({"linear_out.bias": torch.zeros(1, dtype=dtype)}))
+    try:
+        rewrite(path, lambda state: state.update({"linear_out.bias": torch.zeros(1, dtype=dtype)}))
+    except KeyError:
+        pytest.skip("safetensors before 0.7 cannot write complex values")
     with pytest.raises(WeightsError, match=r"linear_out.bias has type"):
         models.load(path)
 
