@@ -54,9 +54,13 @@ def check_shape(adata: AnnData, expression: Expression) -> None:
             repeated = names[names.duplicated()].unique()
             raise InputError(
                 f"{what} has names that repeat ({len(repeated)}, the first is {str(repeated[0])!r}). "
-                f"Make them unique, for example with {fix}."
+                f"Make them unique, for example with{_as_lines(fix)}"
             )
     check_can_be_written(map(str, expression.var_names), f"{expression.place.names}: the name")
+
+
+def _as_lines(code: str) -> str:
+    return f"\n{code}" if "\n" in code else f" {code}."
 
 
 def check_type(expression: Expression, *, allow_counts: bool) -> None:
