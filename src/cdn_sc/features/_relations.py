@@ -80,9 +80,10 @@ def programme_free(correlation: np.ndarray) -> ProgrammeFree:
         return ProgrammeFree(
             np.zeros((n_genes, 0), dtype=np.float32), np.zeros((n_genes, n_genes), dtype=np.float32)
         )
-    # all of the spectrum's leading end, not an iteration from a start that may be blind to some of it
-    last = n_genes - 1
-    values, vectors = eigh(correlation, subset_by_index=[last - number, last], check_finite=False)
+    # The whole spectrum: an iteration may be blind to some of it from where it starts, and LAPACK's choice of
+    # a few values finds none at all now and then where many are alike, in single precision.
+    values, vectors = eigh(correlation, driver="evd", check_finite=False)
+    values, vectors = values[-number - 1 :], vectors[:, -number - 1 :]
     beyond = np.maximum(values[1:] - max(values[0], 0.0), 0.0)
     share = beyond / np.maximum(values[1:], TIE)
     left = correlation - (vectors[:, 1:] * beyond) @ vectors[:, 1:].T
