@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,6 +119,8 @@ def in_child(work: Callable[[Path, Path], None], folder: Path, screen: Path, aft
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
             work(folder, screen)
             code = 0
+        except BaseException:
+            (screen.parent / "errors.txt").open("a").write(f"{work.__name__}: {traceback.format_exc()}\n")
         finally:
             os._exit(code)
     if after is not None:
@@ -179,6 +182,9 @@ def main() -> None:
                     "second run failed": failed, "other result than undisturbed": wrong,
                 }
             )  # fmt: skip
+        errors = base / "errors.txt"
+        if errors.exists():
+            print(errors.read_text(), file=sys.stderr)
     write_table("kills", pd.DataFrame(rows), machine(), arguments.output)
 
 
