@@ -143,7 +143,7 @@ def _h5_file(path: Path, mode: str) -> Iterator[Any]:
 
 
 class _Disk:
-    """The file that HDF5 writes to: it hears of the first write that fails, and later ones are let pass."""
+    """The file that HDF5 writes to: it never hears of a write that fails, which would make it crash later."""
 
     def __init__(self, path: Path, mode: str) -> None:
         # no buffer: HDF5 has its own
@@ -157,12 +157,12 @@ class _Disk:
         self._file.close()
 
     def tell_failure(self) -> None:
-        """Raise what went wrong, which HDF5 tells in words of its own or not at all."""
+        """Raise what went wrong first."""
         if self._failure is not None:
             raise self._failure
 
     def write(self, content: Any) -> int:
-        """Write all of it."""
+        """Write all of it, or nothing more once the disk is full."""
         rest = memoryview(content).cast("B")
         while rest and self._failure is None:
             try:
@@ -172,22 +172,25 @@ class _Disk:
                 rest = rest[written:]
             except OSError as error:
                 self._failure = error
-                raise
         return len(content)
 
     def truncate(self, size: int | None = None) -> int:
         """Set the file's size."""
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            if self._failure is not None:
-                return size or 0
-            self._failure = error
-            raise
+        if self._failure is None:
+            try:
+                return self._file.truncate(size)
+            except OSError as error:
+                self._failure = error
+        return size or 0
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer."""
-        return self._file.readinto(buffer) or 0
+        """Fill a buffer, with zeros where what was to be written there is not."""
+        found = self._file.readinto(buffer) or 0
+        if self._failure is not None:
+            view = memoryview(buffer).cast("B")
+            view[found:] = bytes(len(view) - found)
+            return len(view)
+        return found
 
     def read(self, size: int = -1) -> bytes:
         """Read some bytes."""
