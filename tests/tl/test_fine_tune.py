@@ -330,6 +330,30 @@ def test_mask_is_kept_to(screen):
         tuned(screen, epochs=1, mask_var="chosen")
 
 
+@pytest.mark.parametrize("bad", [np.nan, -5.0, 1e30])
+def test_only_genes_of_the_mask_are_judged(screen, monkeypatch, bad):
+    labels = sorted(set(screen.obs["gene"]) - {"control"})
+    outside = next(place for place, gene in enumerate(screen.var_names) if gene not in labels)
+    screen.var["chosen"] = np.arange(screen.n_vars) != outside
+    _, expected = pairs_given_to_training(monkeypatch, screen, mask_var="chosen", validation=0)
+    values = screen.X.toarray()
+    values[:, outside] = bad
+    screen.X = sparse.csr_matrix(values)
+    _, found = pairs_given_to_training(monkeypatch, screen, mask_var="chosen", validation=0)
+    assert found.fingerprint == expected.fingerprint
+    for one, other in zip(found.training, expected.training, strict=True):
+        np.testing.assert_array_equal(one.targets, other.targets)
+        np.testing.assert_array_equal(one.perturbed, other.perturbed)
+        group = one.attributes["group"]
+        assert [screen.var_names[screen.var["chosen"]][target] for target in one.targets] == [group]
+
+
+def test_guides_among_the_genes_are_told_of(screen):
+    screen.var["feature_types"] = ["CRISPR Guide Capture", *["Gene Expression"] * (screen.n_vars - 1)]
+    with pytest.warns(UserWarning, match="guide|CRISPR"):
+        tuned(screen, epochs=1)
+
+
 def test_settings_reach_the_trainer(screen, monkeypatch):
     config, _ = pairs_given_to_training(
         monkeypatch, screen, epochs=7, batch_size=3, learning_rate=3e-5, patience=4, cells_kept=0.9, rng=8,

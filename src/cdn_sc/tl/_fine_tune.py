@@ -26,6 +26,7 @@ from cdn_sc.tl._control_cells import ControlCells
 from cdn_sc.tl._effect_split import choose_validation, effect_clusters
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._known_targets import known_targets, validation_labels
 from cdn_sc.tl._options import check_number_of_genes, check_options
 from cdn_sc.tl._randomness import resolve_seed
@@ -170,7 +171,8 @@ def fine_tune(
     Warns
     -----
     UserWarning
-        Once, if groups are left out since their label or target is no gene; once, if groups have too few
+        Once, if guides, antibodies or hashtags are among the genes; once, if groups are left out since their
+        label or target is no gene; once, if groups have too few
         cells or their target does not vary; once, if the values look scaled or not logarithmic.
 
     Examples
@@ -219,6 +221,11 @@ def fine_tune(
     check_type(expression, allow_counts=allow_counts)
     predictor = predictors.load_predictor(model, device=resolve_device(device))
     check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    warn_of_guides(expression, mask, arms)
+    if mask is not None:
+        place = np.cumsum(mask) - 1
+        of_groups = {label: place[genes_of[mask[genes_of]]] for label, genes_of in of_groups.items()}
+        expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
     cells = np.sort(np.concatenate([arms.control, *(arms.groups[label] for label in of_groups)]))
     scan_values(adata, expression, cells, allow_counts=allow_counts)
 
