@@ -23,6 +23,9 @@ import pandas as pd
 
 from common import machine, write_table
 
+# threads of OpenMP, which scanpy starts below, do not survive a fork
+os.environ["OMP_NUM_THREADS"] = "1"
+
 CONFIG = """
 name = "small"
 steps = 12
