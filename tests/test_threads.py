@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import cdn_sc
-from cdn_sc import _threads
+from cdn_sc import _fork, _threads
 from cdn_sc._threads import number_of_jobs, pools_held, share_threads, torch_for_training, torch_threads
 from cdn_sc.predictors import Predictor
 
@@ -199,13 +199,36 @@ def test_a_forked_process_scores_as_its_parent_does():
     assert found.stdout.split() == ["0"], found.stderr
 
 
+FORKED_BEFORE_ANY_CALL = """
+import os, signal, sys, torch, cdn_sc
+torch.set_num_threads(2)
+torch.randn(600, 600) @ torch.randn(600, 600)  # what another library of the caller's may have done
+assert "cdn_sc._threads" not in sys.modules
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    from cdn_sc._threads import torch_for_training
+    with torch_for_training():
+        torch.randn(600, 600) @ torch.randn(600, 600)
+        os._exit(0 if torch.get_num_threads() == 1 else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked there")
+def test_training_in_a_process_forked_before_any_call():
+    code = [sys.executable, "-W", "ignore", "-c", FORKED_BEFORE_ANY_CALL]
+    found = subprocess.run(code, capture_output=True, text=True)
+    assert found.stdout.split() == ["0"], found.stderr
+
+
 def test_training_keeps_the_threads_of_torch(three_threads, monkeypatch, caplog):
     with torch_for_training():
         assert torch.get_num_threads() == 3
     monkeypatch.setattr(cdn_sc.settings, "_n_jobs", 2)
     with torch_for_training():
         assert torch.get_num_threads() == 2
-    monkeypatch.setattr(_threads, "_forked", True)
+    monkeypatch.setattr(_fork, "_forked", True)
     with caplog.at_level("WARNING", "cdn_sc"), torch_for_training():
         assert torch.get_num_threads() == 1
     assert "forked" in caplog.text

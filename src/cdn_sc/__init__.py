@@ -6,6 +6,7 @@ The public namespaces load when they are first used, so that `import cdn_sc` sta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import cdn_sc._fork  # noqa: F401, only what is there before a fork hears of it
 from cdn_sc.settings import settings
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
+from cdn_sc._fork import was_forked
 from cdn_sc._logging import logger
 from cdn_sc.settings import settings
 
@@ -108,7 +109,7 @@ def torch_for_training() -> Iterator[None]:
     import torch
 
     threads = torch_threads() if settings.n_jobs is None else number_of_jobs(None)
-    if _forked and threads > 1:
+    if was_forked() and threads > 1:
         logger.warning("This process was forked from another one: training with one thread, for safety.")
         threads = 1
     before = hold_torch(threads)
@@ -177,13 +178,13 @@ class _OneBlasThread(AbstractContextManager[None]):
                 self._holder.shutdown()
 
 
-_lock, _blas, _forked = Lock(), _OneBlasThread(), False
+_lock, _blas = Lock(), _OneBlasThread()
 
 
 def _start_anew() -> None:
     """Forget locks of threads that a forked process does not have."""
-    global _lock, _blas, _forked
-    _lock, _blas, _forked = Lock(), _OneBlasThread(), True
+    global _lock, _blas
+    _lock, _blas = Lock(), _OneBlasThread()
 
 
 if hasattr(os, "register_at_fork"):
