@@ -223,8 +223,15 @@ def test_training_in_a_process_forked_before_any_call():
 
 
 def test_training_keeps_the_threads_of_torch(three_threads, monkeypatch, caplog):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(_threads, "usable_cores", lambda: 6)
     with torch_for_training():
         assert torch.get_num_threads() == 3
+    with torch_for_training("gene_transformer"):
+        assert torch.get_num_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with torch_for_training():
+        assert torch.get_num_threads() == 2
     monkeypatch.setattr(cdn_sc.settings, "_n_jobs", 2)
     with torch_for_training():
         assert torch.get_num_threads() == 2

@@ -68,10 +68,15 @@ def share_threads(n_jobs: int | None, n_groups: int, n_genes: int) -> tuple[int,
     return at_once, threads // at_once
 
 
-def _of_environment() -> int:
-    """What `OMP_NUM_THREADS` says; torch may say more: numba's first parallel loop raises its number."""
+def _of_environment(most: int | None = MOST_BY_DEFAULT) -> int:
+    """What `OMP_NUM_THREADS` says, else `most`, or all cores.
+
+    Torch may say more than that variable: numba's first parallel loop raises its number.
+    """
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else MOST_BY_DEFAULT
+    if first.isdecimal() and int(first) > 0:
+        return int(first)
+    return usable_cores() if most is None else most
 
 
 @contextmanager
@@ -99,16 +104,26 @@ def one_blas_thread() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def torch_for_training() -> Iterator[None]:
-    """Train with the threads that torch is set to, or with those of `settings.n_jobs`; leave all as it was.
+def torch_for_training(architecture: str = "cdn") -> Iterator[None]:
+    """Train with as many threads as that gains by; leave all as it was.
 
-    Training splits products: its default is torch's own. In a process forked from one that computed with
-    several threads those do not exist, and waiting for them never ends: there it is one thread, with a
-    warning. New tensors are made on the CPU, whatever torch's default device is set to.
+    In a process forked from one that computed with several threads those do not exist, and waiting for them
+    never ends: there it is one thread, with a warning. New tensors are made on the CPU, whatever torch's
+    default device is set to.
+
+    Parameters
+    ----------
+    architecture
+        Of the network. That of the gene transformer has products too short to split: one thread is as fast,
+        and not slowed by other work. The published one has those of torch, and of `OMP_NUM_THREADS`, which
+        torch forgets once numba has started its pool. `settings.n_jobs` says otherwise for both.
     """
     import torch
 
-    threads = torch_threads() if settings.n_jobs is None else number_of_jobs(None)
+    if settings.n_jobs is not None:
+        threads = number_of_jobs(None)
+    else:
+        threads = 1 if architecture == "gene_transformer" else min(torch_threads(), _of_environment(None))
     if was_forked() and threads > 1:
         logger.warning("This process was forked from another one: training with one thread, for safety.")
         threads = 1

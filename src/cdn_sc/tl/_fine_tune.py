@@ -287,7 +287,7 @@ def fine_tune(
         "groups": [group.label for group in parts[0]],
         "validation_groups": [group.label for group in parts[1]],
     }
-    with TemporaryDirectory() as temporary, torch_for_training():
+    with TemporaryDirectory() as temporary, torch_for_training(predictor.network.config.architecture):
         path = train(
             config,
             Path(temporary if folder is None else folder),
