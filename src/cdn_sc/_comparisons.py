@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cdn_sc.features import ControlSummary, GeneInputs
+    from cdn_sc.features import ControlSummary, GroupStatistics
     from cdn_sc.graphs.arm import ArmInputs
 
-# Elements of the grids of a network call, by architecture: on a CPU what stays in its caches (measured by
+# Elements of the grids of a call of the published architecture: on a CPU what stays in its caches (measured by
 # benchmarks/batching.py), on an accelerator what fills it.
-_ELEMENTS_ON_CPU = {"cdn": 2_500_000, "gene_transformer": 200_000}
-_ELEMENTS_ON_ACCELERATOR = {"cdn": 2**27, "gene_transformer": 2**26}
+_ELEMENTS_ON_CPU, _ELEMENTS_ON_ACCELERATOR = 2_500_000, 2**27
+# Groups of a block of the gene transformer, within bounds for its genes over all groups, and genes of a call of
+# the network on a CPU
+_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK, _GENES_OF_A_BLOCK = 16, 2**13, 2**17
+_GENES_OF_A_CALL = 2**11
 _MOST_AT_ONCE = 256
 
 
@@ -65,8 +69,7 @@ class Comparison:
     n_genes
         Number of genes.
     inputs
-        What the network reads: two arms (`ArmToEncode`, control first), or one or two `GeneInputs`, the
-        second without what other genes say.
+        What the network reads: two arms (`ArmToEncode`, control first), or a :class:`GroupInScreen`.
     kind
         Kind of perturbation where known.
     columns
@@ -74,7 +77,7 @@ class Comparison:
     """
 
     n_genes: int
-    inputs: tuple[Any, ...]
+    inputs: Any
     kind: str | None
     columns: dict[str, np.ndarray]
 
@@ -99,24 +102,23 @@ class Launched:
         return self._logits.cpu().numpy()
 
 
-def prepare_genes(
-    summary: ControlSummary, perturbed: np.ndarray, *, explained: bool
-) -> tuple[GeneInputs, ...]:
-    """Return the inputs of the gene transformer.
+@dataclass(frozen=True)
+class GroupInScreen:
+    """A group as the gene transformer reads it: its statistics beside the control arm that it shares.
 
     Parameters
     ----------
-    summary
-        Of the control cells.
-    perturbed
-        Cells x genes.
+    control
+        Summary of the control cells.
+    statistics
+        Of the group's cells.
     explained
-        Whether also without what the other genes say about each gene.
+        Whether the network also says what it makes of each gene's own evidence.
     """
-    from cdn_sc.features import gene_inputs, withhold_others
 
-    found = gene_inputs(summary, perturbed)
-    return (found, withhold_others(found)) if explained else (found,)
+    control: ControlSummary
+    statistics: GroupStatistics
+    explained: bool
 
 
 def prepare_arm(
@@ -159,27 +161,43 @@ def batch_size(config: Any, n_genes: int, n_subsets: int, device: str) -> int:
     device
         Where the network computes.
     """
-    if config.architecture == "cdn":
-        pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
-        of_pairs = n_subsets * pairs * config.channels
-        grid = max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)
-    else:
-        from cdn_sc.features.control import N_NEIGHBOURS
-
-        messages = 2 * config.edge_channels * min(N_NEIGHBOURS, n_genes)
-        grid = 2 * n_genes * (messages + config.mixing * n_genes)
+    if config.architecture == "gene_transformer":
+        # what is read of a block of groups, and the products with genes x genes matrices, which read these
+        # once for all of them
+        return max(1, min(_GENES_OF_A_BLOCK // n_genes, max(_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK // n_genes)))
+    pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
+    of_pairs = n_subsets * pairs * config.channels
+    grid = max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)
     most = _ELEMENTS_ON_CPU if device == "cpu" else _ELEMENTS_ON_ACCELERATOR
-    return max(1, min(most[config.architecture] // grid, _MOST_AT_ONCE))
+    return max(1, min(most // grid, _MOST_AT_ONCE))
 
 
 def launch_genes(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:
-    """Score comparisons of as many genes each with the gene transformer."""
-    from cdn_sc.nn.gene_transformer import collate_genes
+    """Score comparisons of as many genes each with the gene transformer.
 
-    inputs = [each for comparison in comparisons for each in comparison.inputs]
-    kinds = [comparison.kind for comparison in comparisons for _ in comparison.inputs]
-    logits = network(collate_genes(inputs, kinds).to(device))
-    return Launched(logits.view(len(comparisons), -1, comparisons[0].n_genes))
+    Those in a row that share a control arm share the products with its matrices.
+    """
+    import torch
+
+    from cdn_sc.features import inputs_of_groups
+    from cdn_sc.nn.gene_transformer import batch_of_screen
+
+    parts = []
+    for _, run in groupby(comparisons, key=lambda each: id(each.inputs.control)):
+        of_run = list(run)
+        first = of_run[0].inputs
+        inputs = inputs_of_groups(first.control, [each.inputs.statistics for each in of_run])
+        batch = batch_of_screen(inputs, [each.kind for each in of_run])
+        step = max(1, _GENES_OF_A_CALL // first.control.n_genes) if device == "cpu" else len(of_run)
+        for start in range(0, len(of_run), step):
+            some = batch.groups(slice(start, start + step))
+            found = [network(some)]
+            if first.explained:
+                # a single gene has no others
+                own = some.own_evidence() if first.control.n_genes > 1 else some
+                found.append(network(own))
+            parts.append(torch.stack(found, dim=1))
+    return Launched(torch.cat(parts))
 
 
 def launch_graphs(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:

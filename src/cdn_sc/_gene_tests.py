@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cdn_sc.features import ControlSummary, GroupStatistics
 
 
 class ControlValues(Protocol):
@@ -67,10 +70,24 @@ def gene_tests(control: ControlValues, perturbed_values: np.ndarray) -> dict[str
     from cdn_sc.features._rank_tests import rank_tests
 
     perturbed = sort_arm(perturbed_values)
+    wilcoxon, _, _ = rank_tests(control.sorted_values, perturbed.sorted_values)
+    return {"t_statistic": _welch_t(control, perturbed), "wilcoxon_statistic": wilcoxon}
+
+
+def tests_from_statistics(control: ControlSummary, group: GroupStatistics) -> dict[str, np.ndarray]:
+    """The same from what was computed of the group for the gene transformer.
+
+    Parameters
+    ----------
+    control
+        Summary of the control cells.
+    group
+        Statistics of the perturbed cells beside them.
+    """
+    return {"t_statistic": _welch_t(control, group), "wilcoxon_statistic": group.wilcoxon}
+
+
+def _welch_t(control: ControlValues, perturbed: SortedArm | GroupStatistics) -> np.ndarray:
     error = np.sqrt(control.variance / control.n_cells + perturbed.variance / perturbed.n_cells)
     shift = perturbed.mean - control.mean
-    wilcoxon, _, _ = rank_tests(control.sorted_values, perturbed.sorted_values)
-    return {
-        "t_statistic": np.divide(shift, error, out=np.zeros(shift.shape), where=error > 0).astype(np.float32),
-        "wilcoxon_statistic": wilcoxon.astype(np.float32),
-    }
+    return np.divide(shift, error, out=np.zeros(shift.shape), where=error > 0).astype(np.float32)

@@ -44,26 +44,17 @@ def number_of_jobs(n_jobs: int | None) -> int:
     return usable_cores() if n_jobs < 0 else n_jobs
 
 
-def share_threads(n_jobs: int | None, n_groups: int, n_genes: int) -> tuple[int, int]:
+def share_threads(n_jobs: int | None, n_groups: int) -> tuple[int, int]:
     """Return how many groups to work on at once, and with how many threads of torch within each.
-
-    Where nobody says how many, large groups are taken fewer at a time, for the memory that they need, and
-    torch has the other threads within each: their products are long enough for waits to matter little. Else
-    torch has them where a number of jobs was asked for and there are fewer groups.
 
     Parameters
     ----------
     n_jobs
         As of `number_of_jobs`.
     n_groups
-        How many groups there are.
-    n_genes
-        How many genes a group has at most.
+        How many groups there are: where there are fewer, torch has the other threads within each.
     """
     threads = number_of_jobs(n_jobs)
-    if n_jobs is None and settings.n_jobs is None:
-        room = max(1, MOST_BY_DEFAULT * 1000**2 // n_genes**2)
-        return min(threads, n_groups, room), max(1, threads // room)
     at_once = min(threads, n_groups)
     return at_once, threads // at_once
 

@@ -10,7 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
-    from cdn_sc.features import ControlSummary, GeneInputs
     from cdn_sc.nn import CDNBatch, GeneBatch
 
 Arms = tuple[np.ndarray, np.ndarray]
@@ -25,7 +24,6 @@ def make_batch(
     n_subsets: tuple[int, int] = (50, 50),
     estimator: str = "fci",
     test: str = "fisherz",
-    summary: ControlSummary | None = None,
     own_only: Sequence[bool] | None = None,
     contrasts: Sequence[np.ndarray | None] | None = None,
 ) -> GeneBatch | CDNBatch:
@@ -46,14 +44,12 @@ def make_batch(
         Gene subsets of the control and of the perturbed arm (published architecture).
     estimator, test
         Estimator of the local graphs and its independence test (published architecture).
-    summary
-        What :func:`control_summary` gave for the first control array, where that is at hand.
     own_only
         For each comparison, whether what the other genes say about a gene is withheld (gene transformer);
         never when None.
     contrasts
         For each comparison, how cells of other conditions vary within these, contrasts x genes (gene
-        transformer, see :func:`control_summary`).
+        transformer, see :func:`cdn_sc.features.summarize_control`).
 
     Returns
     -------
@@ -68,49 +64,46 @@ def make_batch(
     if config.architecture == "gene_transformer":
         kinds = [None] * len(arms) if kinds is None else kinds
         own_only = [False] * len(arms) if own_only is None else own_only
-        return _gene_batch(
-            arms, kinds, summary, own_only, [None] * len(arms) if contrasts is None else contrasts
-        )
+        contrasts = [None] * len(arms) if contrasts is None else contrasts
+        return _gene_batch(arms, kinds, own_only, contrasts)
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
-
-
-def control_summary(control: np.ndarray, contrasts: np.ndarray | None = None) -> ControlSummary:
-    """What the gene transformer needs of the control cells, shared by all groups compared with them.
-
-    Parameters
-    ----------
-    control
-        Control cells x genes, float32.
-    contrasts
-        How cells of other conditions vary within these, contrasts x genes, which sharpens the correlations.
-    """
-    from cdn_sc.features import summarize_control
-
-    return summarize_control(control, contrasts)
 
 
 def _gene_batch(
     arms: Sequence[Arms],
     kinds: Sequence[str | None],
-    summary: ControlSummary | None,
     own_only: Sequence[bool],
     contrasts: Sequence[np.ndarray | None],
 ) -> GeneBatch:
-    from cdn_sc.features import gene_inputs, withhold_others
+    import torch
+
+    from cdn_sc.features import GeneInputs, gene_inputs, summarize_control, withhold_others
     from cdn_sc.nn.gene_transformer import collate_genes
 
     inputs: list[GeneInputs] = []
-    last: tuple[np.ndarray, np.ndarray | None] | None = None
-    last_perturbed: np.ndarray | None = None
-    for (control, perturbed), withheld, others in zip(arms, own_only, contrasts, strict=True):
-        same = last is None or (control is last[0] and others is last[1])
-        if summary is None or not same:
-            summary, last_perturbed = control_summary(control, others), None
-        last = control, others
-        if perturbed is not last_perturbed:
-            found, last_perturbed = gene_inputs(summary, perturbed), perturbed
-        inputs.append(withhold_others(found) if withheld else found)
-    return collate_genes(inputs, kinds)
+    for run in _runs(arms, contrasts):
+        control = arms[run.start][0]
+        found = gene_inputs(
+            summarize_control(control, contrasts[run.start]), *(perturbed for _, perturbed in arms[run])
+        )
+        withheld = torch.tensor(list(own_only[run]), device="cpu")
+        features = torch.where(withheld[:, None, None], withhold_others(found.features), found.features)
+        edges = found.edges.masked_fill(withheld[:, None, None, None], 0.0)
+        inputs.append(GeneInputs(features, found.neighbours, edges))
+    batch = collate_genes(inputs, kinds)
+    # nothing is known of any pair: no messages
+    batch.edge_mask[torch.tensor(list(own_only), device="cpu")] = False
+    return batch
+
+
+def _runs(arms: Sequence[Arms], contrasts: Sequence[np.ndarray | None]) -> list[slice]:
+    """Comparisons in a row that share their control cells and contrasts."""
+    starts = [
+        i
+        for i in range(len(arms))
+        if not i or arms[i][0] is not arms[i - 1][0] or contrasts[i] is not contrasts[i - 1]
+    ]
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(arms)], strict=True)]
 
 
 def _graph_batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,25 +16,25 @@ import numpy as np
 from cdn_sc._comparisons import (
     ArmToEncode,
     Comparison,
+    GroupInScreen,
     Launched,
     batch_size,
     launch_genes,
     launch_graphs,
     prepare_arm,
     prepare_both_arms,
-    prepare_genes,
 )
 from cdn_sc._device import resolve_device
-from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm
+from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm, tests_from_statistics
 from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
-from cdn_sc.inputs import control_summary
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cdn_sc.features import ControlSummary
 
+Contrasts = np.ndarray | Iterable[np.ndarray] | None
 KINDS = ("knockdown", "activation", "knockout", "activity")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -69,7 +69,7 @@ class LaunchedPredictions:
         """Wait for the predictions, in the order of the comparisons."""
         predictions = []
         for logits, columns in zip(self._logits.fetch(), self._columns, strict=True):
-            if len(logits) > 1:
+            if len(logits) > 1:  # V x N
                 scores = sigmoid(logits)
                 columns = columns | {"score_elsewhere": (scores[0] - scores[1]).astype(np.float32)}
             predictions.append(Prediction(logits[0], columns))
@@ -120,10 +120,15 @@ class Predictor:
         self.card: dict[str, Any] = dict(getattr(network, "card", None) or {})
         self.columns = columns
         self._kept: _KeptControl | None = None
+        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs; not what is kept of the last control arm, which holds a lock."""
-        return self.__dict__ | {"_kept": None}
+        """What another process needs; not what is kept of the last control arm, and no lock."""
+        return self.__dict__ | {"_kept": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what another process had, with a lock of one's own."""
+        self.__dict__.update(state | {"_lock": Lock()})
 
     def __repr__(self) -> str:
         kinds = "takes the kind of perturbation" if self.takes_kind else "reads local causal graphs"
@@ -205,7 +210,7 @@ class Predictor:
         estimator: str = "fci",
         test: str = "fisherz",
         control_seed: int | None = None,
-        contrasts: np.ndarray | None = None,
+        contrasts: Contrasts = None,
     ) -> Comparison:
         """Do all of a comparison that needs no device; several threads may do so at once.
 
@@ -227,9 +232,10 @@ class Predictor:
             the network makes of the control arm is then kept, and predictions with the same control array and
             seed share it. None draws them anew from `rng`.
         contrasts
-            How cells of other conditions of the screen vary within these, contrasts x genes, float32: they
-            sharpen the correlations that the gene transformer reads. The published architecture ignores them.
-            For what was computed to be kept, the very same array must come with the same control array.
+            How cells of the conditions of the screen vary within these, contrasts x genes, float32, or an
+            iterable of such arrays: they sharpen the correlations that the gene transformer reads. The
+            published architecture ignores them. For what was computed to be kept, the very same object must
+            come with the same control array.
 
         Raises
         ------
@@ -254,15 +260,26 @@ class Predictor:
         kept = self._keep(control, None if self.uses_graphs else contrasts)
         if self.uses_graphs:
             graphs = {"n_subsets": n_subsets, "estimator": estimator, "test": test}
-            inputs: tuple[Any, ...] = self._prepare_arms(kept, perturbed, rng, control_seed, graphs)
-        else:
-            # a single gene has no others
-            explained = self.columns and self.tells_elsewhere
-            summary = cast("ControlSummary", kept.summary)
-            found = prepare_genes(summary, perturbed, explained=explained and n_genes > 1)
-            inputs = (*found, *found) if explained and n_genes == 1 else found
-        columns = gene_tests(kept.summary, perturbed) if self.columns else {}
-        return Comparison(n_genes, inputs, kind, columns)
+            arms = self._prepare_arms(kept, perturbed, rng, control_seed, graphs)
+            columns = gene_tests(kept.summary, perturbed) if self.columns else {}
+            return Comparison(n_genes, arms, kind, columns)
+        from cdn_sc.features import group_statistics
+
+        summary = cast("ControlSummary", kept.summary)
+        statistics = group_statistics(summary, perturbed)
+        columns = tests_from_statistics(summary, statistics) if self.columns else {}
+        explained = self.columns and self.tells_elsewhere
+        return Comparison(n_genes, GroupInScreen(summary, statistics, explained), kind, columns)
+
+    def prepare_control(self, control: np.ndarray, contrasts: Contrasts = None) -> None:
+        """Do what the control cells alone decide, once for all comparisons with this very array.
+
+        Parameters
+        ----------
+        control, contrasts
+            As of `prepare`, which takes what was computed from the same two objects.
+        """
+        self._keep(control, None if self.uses_graphs else contrasts)
 
     def launch(self, comparisons: Sequence[Comparison]) -> LaunchedPredictions:
         """Give the device its work on comparisons, without waiting for the results.
@@ -314,15 +331,24 @@ class Predictor:
             control = kept.arms[key]
         return control, prepare_arm(perturbed, rng, num_vars, shared=False, **graphs)
 
-    def _keep(self, control: np.ndarray, contrasts: np.ndarray | None) -> _KeptControl:
-        # read and replaced as one object, so that no thread sees a summary beside another's array
-        kept = self._kept
-        checksum = _checksum(control)
-        same = kept is not None and kept.control is control and kept.contrasts is contrasts
-        if kept is None or not same or kept.checksum != checksum:
-            summary = sort_arm(control) if self.uses_graphs else control_summary(control, contrasts)
-            kept = self._kept = _KeptControl(control, checksum, summary, contrasts)
-        return kept
+    def _keep(self, control: np.ndarray, contrasts: Contrasts) -> _KeptControl:
+        # one thread computes, the others wait for it
+        with self._lock:
+            kept = self._kept
+            checksum = _checksum(control)
+            same = kept is not None and kept.control is control and kept.contrasts is contrasts
+            if kept is None or not same or kept.checksum != checksum:
+                kept = self._kept = _KeptControl(
+                    control, checksum, self._summary(control, contrasts), contrasts
+                )
+            return kept
+
+    def _summary(self, control: np.ndarray, contrasts: Contrasts) -> ControlValues:
+        if self.uses_graphs:
+            return sort_arm(control)
+        from cdn_sc.features import summarize_control
+
+        return summarize_control(control, contrasts, device=self.device)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -337,7 +363,7 @@ class _KeptControl:
     control: np.ndarray
     checksum: int
     summary: ControlValues
-    contrasts: np.ndarray | None = None
+    contrasts: Contrasts = None
     arms: dict[tuple[Any, ...], ArmToEncode] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
@@ -350,13 +376,12 @@ def check_precision(precision: str) -> None:
 
 def _check_inputs(config: Any) -> None:
     """Refuse a gene transformer that was trained on other features than are computed now."""
-    from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES
+    from cdn_sc.features import EDGE_FEATURES, FEATURES
 
-    reads = config.features, config.edges, config.mixing
-    made = len(FEATURES), len(EDGE_FEATURES), len(MIXING_MATRICES)
+    reads, made = (config.features, config.edges), (len(FEATURES), len(EDGE_FEATURES))
     if reads != made:
         raise InputError(
-            f"the model reads {reads} inputs (of a gene, of a pair of genes, matrices), but this version of "
+            f"the model reads {reads} inputs (of a gene, of a pair of genes), but this version of "
             f"cdn-sc makes {made}: it comes from another version; train it again or take a model of this one."
         )
 

@@ -46,10 +46,12 @@ def predict(
         str | None,
         typer.Option(help="Column of var with True for the genes to score, in place of --n-genes."),
     ] = None,
-    n_genes: Annotated[int, typer.Option(help="Candidate genes per group at most.")] = 1000,
-    genes: Annotated[
-        str, typer.Option(help="Candidate genes: per_group, or shared by all groups (faster in screens).")
-    ] = "per_group",
+    n_genes: Annotated[
+        int | None, typer.Option(help="Genes to score at most, the most changed ones. Default: all.")
+    ] = None,
+    min_detection: Annotated[
+        float, typer.Option(help="Share of the control cells in which a gene must be detected.")
+    ] = 0.01,
     correlations: Annotated[
         str, typer.Option(help="Cells that tell how genes vary together: screen (all), or control.")
     ] = "screen",
@@ -91,7 +93,7 @@ def predict(
         "use_raw": use_raw and not normalise,
         "mask_var": mask_var,
         "n_genes": n_genes,
-        "genes": genes,
+        "min_detection": min_detection,
         "correlations": correlations,
         "min_cells": min_cells,
         "device": device,

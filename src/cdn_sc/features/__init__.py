@@ -1,22 +1,29 @@
-"""Statistics of the two arms that the gene transformer reads (numpy and numba; no torch, no AnnData)."""
+"""Statistics of the two arms that the gene transformer reads (no AnnData).
+
+What is linear in the genes comes from compiled loops over the cells of a group; what relates all genes to all
+is products of matrices for many groups at once, on any device.
+"""
 
 from cdn_sc.features.control import ControlSummary, summarize_control
 from cdn_sc.features.genes import (
     EDGE_FEATURES,
     FEATURES,
-    MIXING_MATRICES,
     GeneInputs,
     gene_inputs,
+    inputs_of_groups,
     withhold_others,
 )
+from cdn_sc.features.statistics import GroupStatistics, group_statistics
 
 __all__ = [
     "EDGE_FEATURES",
     "FEATURES",
-    "MIXING_MATRICES",
     "ControlSummary",
     "GeneInputs",
+    "GroupStatistics",
     "gene_inputs",
+    "group_statistics",
+    "inputs_of_groups",
     "summarize_control",
     "withhold_others",
 ]

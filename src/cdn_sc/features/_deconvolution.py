@@ -1,9 +1,11 @@
 """Which genes' lost effects explain the changes of all genes: sparse and programme-free projections."""
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from cdn_sc.features._comparison import Comparison
 from cdn_sc.features._scales import rank_features, squash
+from cdn_sc.features.control import ControlSummary
+from cdn_sc.features.statistics import Comparison
 
 DECONVOLUTION_FEATURES = (
     "sparse_projection", "programme_free_projection", "deconvolved", "unexplained_change",
@@ -14,25 +16,24 @@ N_ITERATIONS = 30
 OWN_PENALTY, EFFECT_PENALTY = 8.0, 0.7
 
 
-def deconvolution_features(comparison: Comparison, change: np.ndarray) -> dict[str, np.ndarray]:
-    """Features of ``DECONVOLUTION_FEATURES``, one value a gene each.
+def deconvolution_features(comparison: Comparison, change: Tensor) -> dict[str, Tensor]:
+    """Features of ``DECONVOLUTION_FEATURES``, groups x genes each.
 
     Parameters
     ----------
     comparison
-        The two arms.
+        Some groups and the control arm.
     change
-        Signed change of each gene in standard errors.
+        Signed change of each gene in standard errors, groups x genes.
     """
     control = comparison.control
-    projection = control.sparse @ change
-    directions, weights = control.programme_free
-    programme_free = weights @ (change - directions @ (directions.T @ change))
+    projection = change @ control.sparse.T
+    programme_free = _without_programmes(control, change)
     effects, unexplained = deconvolve(control.sparse, change, control.sparse_norm)
     ranks = {
-        "sparse_projection_rank": np.abs(projection),
-        "programme_free_projection_rank": np.abs(programme_free),
-        "deconvolved_rank": np.abs(effects),
+        "sparse_projection_rank": projection.abs(),
+        "programme_free_projection_rank": programme_free.abs(),
+        "deconvolved_rank": effects.abs(),
     }
     return {
         "sparse_projection": squash(projection),
@@ -42,7 +43,20 @@ def deconvolution_features(comparison: Comparison, change: np.ndarray) -> dict[s
     } | rank_features(ranks)
 
 
-def deconvolve(weights: np.ndarray, change: np.ndarray, norm: float) -> tuple[np.ndarray, np.ndarray]:
+def _without_programmes(control: ControlSummary, change: Tensor) -> Tensor:
+    """Projection by the correlations with others, the leading directions taken out of these and of changes."""
+    directions, beyond, share = (
+        control.programmes.directions,
+        control.programmes.beyond,
+        control.programmes.share,
+    )
+    left = change - (change @ directions * share) @ directions.T
+    diagonal = 1.0 - directions**2 @ beyond
+    projected = left @ control.correlation - (left @ directions * beyond) @ directions.T - left * diagonal
+    return projected * control.row_scales.programme_free
+
+
+def deconvolve(weights: Tensor, change: Tensor, norm: float) -> tuple[Tensor, Tensor]:
     """Explain all changes by few genes' effects, and few genes' own changes beyond them.
 
     Minimises |z - W'c - b|^2 / 2 + EFFECT_PENALTY |c|_1 + OWN_PENALTY |b|_1 over effects c and own changes b
@@ -53,7 +67,7 @@ def deconvolve(weights: np.ndarray, change: np.ndarray, norm: float) -> tuple[np
     weights
         Genes x genes, row j the pattern that an effect of gene j leaves in the others.
     change
-        z, per gene.
+        z, groups x genes.
     norm
         Largest singular value of the weights, or a little more.
 
@@ -62,13 +76,12 @@ def deconvolve(weights: np.ndarray, change: np.ndarray, norm: float) -> tuple[np
     The effects c and what they leave unexplained, z - W'c.
     """
     step = 1.0 / max(norm**2, 1e-6)
-    effects = np.zeros(change.size, dtype=np.float32)
+    effects = torch.zeros_like(change)
     momentum, previous = effects, effects
-    target = change.astype(np.float32)
     for iteration in range(N_ITERATIONS):
-        residual = np.clip(target - momentum @ weights, -OWN_PENALTY, OWN_PENALTY)
-        moved = momentum + np.float32(step) * (weights @ residual)
-        effects = np.sign(moved) * np.maximum(np.abs(moved) - np.float32(step * EFFECT_PENALTY), 0.0)
-        momentum = effects + np.float32(iteration / (iteration + 3.0)) * (effects - previous)
+        residual = (change - momentum @ weights).clamp_(-OWN_PENALTY, OWN_PENALTY)
+        moved = torch.addmm(momentum, residual, weights.T, alpha=step)
+        effects = torch.nn.functional.softshrink(moved, step * EFFECT_PENALTY)
+        momentum = effects + (iteration / (iteration + 3.0)) * (effects - previous)
         previous = effects
-    return effects, target - effects @ weights
+    return effects, change - effects @ weights

@@ -1,209 +1,204 @@
-"""What the other genes say about a gene: projections of their changes, and relations that broke."""
+"""What the other genes say about a gene: projections of their changes, and relations that broke.
+
+The projections are products of genes x genes matrices with the changes of all groups at once; relations are
+looked at where they are strong, between each gene and its neighbours.
+"""
 
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from cdn_sc.features._comparison import Comparison
-from cdn_sc.features._relations import row_squares, unit_rows, without_diagonal
+from cdn_sc.features._relations import row_blocks
 from cdn_sc.features._scales import rank_features, squash
-from cdn_sc.features.control import SHRINKAGES, correlation_of, shrunken_precision, standardise
+from cdn_sc.features.control import SHRINKAGES
+from cdn_sc.features.statistics import Comparison
 
 OTHERS_FEATURES = (
     "correlation_projection", "squared_correlation_projection", "partial_projection",
-    "effect_projection", "residual_0", "residual_1", "residual_2", "residual_variance_0",
-    "residual_variance_1", "residual_variance_2", "residual_projection", "residual_correlation_projection",
-    "predicted_change", "perturbed_residual", "correlation_kept", "partial_kept", "correlation_changed",
-    "partial_changed", "residual_0_rank", "residual_1_rank", "residual_variance_rank",
+    "effect_projection", "residual_0", "residual_1", "predicted_change", "residual_projection",
+    "residual_correlation_projection", "correlation_kept", "correlation_changed", "regression_kept",
+    "regression_changed", "reverse_changed", "correlation_strength", "partial_strength",
+    "correlation_energy", "partial_energy", "predictability", "quadratic_residual", "quadratic_variance",
+    "linear_residual", "linear_variance", "residual_0_rank", "residual_1_rank",
     "correlation_projection_rank", "partial_projection_rank", "residual_projection_rank",
-    "partial_kept_rank", "correlation_strength", "partial_strength", "correlation_energy",
-    "partial_energy", "predictability", "local_residual", "local_variance", "local_variance_rank",
+    "correlation_kept_rank", "regression_kept_rank", "quadratic_variance_rank", "linear_variance_rank",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Relations:
-    """How the other genes bear on each gene, in one comparison.
+    """How the other genes bear on each gene.
 
     Parameters
     ----------
     residual
-        For each control precision, per gene: shift that the regression on all other genes leaves
+        For each control precision, groups x genes: shift that the regression on all other genes leaves
         unexplained, in standard errors.
-    residual_variance
-        For each control precision, per gene: log ratio of the residuals' variances, in standard errors.
-    perturbed_residual
-        As `residual`, by the regressions of the perturbed cells.
-    correlation_change, partial_change
-        Genes x genes, float32: changes of correlations and partial correlations, in units of
-        1 / sqrt(perturbed cells).
-    matched_partial
-        Genes x genes: partial correlations of the control cells, shrunken as those of the perturbed cells.
+    correlation_change
+        Groups x genes x neighbours: change of the correlation, in units of 1 / sqrt(perturbed cells).
+    regression_change, reverse_change
+        Groups x genes x neighbours, in standard errors: covariance of the gene's residual with the neighbour
+        and of the neighbour's residual with the gene; about 0 where the regression still holds.
     """
 
-    residual: list[np.ndarray]
-    residual_variance: list[np.ndarray]
-    perturbed_residual: np.ndarray
-    correlation_change: np.ndarray
-    partial_change: np.ndarray
-    matched_partial: np.ndarray
+    residual: tuple[Tensor, ...]
+    correlation_change: Tensor
+    regression_change: Tensor
+    reverse_change: Tensor
 
 
-def relations(comparison: Comparison, standardised: np.ndarray) -> Relations:
-    """Compare the regressions and correlations of the two arms.
-
-    Parameters
-    ----------
-    comparison
-        The two arms.
-    standardised
-        Perturbed cells x genes, standardised with the control cells' moments.
-    """
-    control, n1 = comparison.control, comparison.n_perturbed
-    error = np.sqrt(comparison.inverse_cells)
-    shift = (comparison.shift / comparison.spread).astype(np.float32)
-    deviation = standardised - standardised.mean(axis=0)
-    residual, residual_variance = [], []
-    for precision in control.precisions:
-        raw = shift @ precision.regression
-        residual.append(np.clip(raw / np.sqrt(precision.residual_variance) / error, -30, 30))
-        left = deviation @ precision.regression
-        variance = np.einsum("ij,ij->j", left, left) / max(n1 - 1, 1)
-        log_ratio = np.log((variance + 1e-3) / (precision.residual_variance + 1e-3))
-        residual_variance.append(log_ratio / (np.sqrt(2.0) * error))
-
-    own = standardise(comparison.values, comparison.perturbed.mean, comparison.perturbed.variance)
-    correlation = correlation_of(own)
-    precision = shrunken_precision(correlation, n1, SHRINKAGES[-1], own)
-    perturbed_residual = shift @ precision.regression
-    perturbed_residual /= np.sqrt(precision.residual_variance) * error
-    # the control partials at matching shrinkage, so that both arms are blurred alike
-    matched = control.precisions[-1].partial_correlation()
-    root = np.float32(np.sqrt(comparison.capped_perturbed))
+def relations(comparison: Comparison) -> Relations:
+    """Compare shifts and relations with what the control arm's correlations lead to expect."""
+    control = comparison.control
+    error = comparison.inverse_cells.sqrt()
+    shift = comparison.shift / comparison.spread
+    residual = tuple(
+        ((shift @ each.matrix) / each.diagonal / each.residual_variance.sqrt() / error).clamp(-30, 30)
+        for each in control.precisions
+    )
+    root = comparison.capped_perturbed.sqrt()[..., None]
+    there = control.neighbours.clamp_min(0)
+    variance = torch.from_numpy(control.linear.variance).float().to(control.device)
+    # the neighbour's own variance widens its covariance with anything
+    of_gene = comparison.variance / comparison.control_variance.clamp_min(1e-12)
+    of_gene = torch.where(comparison.control_variance > 0, of_gene, 1.0).clamp(0.05, 20.0)
+    exists = control.neighbours >= 0
+    forward = comparison.residual_covariance * root / (variance[:, None] * of_gene[:, there]).sqrt()
+    backward = comparison.reverse_covariance * root / (variance[there] * of_gene[..., None]).sqrt()
     return Relations(
         residual=residual,
-        residual_variance=residual_variance,
-        perturbed_residual=perturbed_residual,
-        correlation_change=(correlation - control.correlation) * root,
-        partial_change=(precision.partial_correlation() - matched) * root,
-        matched_partial=matched,
+        correlation_change=(comparison.correlation - control.edges[..., 1]) * root * exists,
+        regression_change=forward.clamp(-50, 50),
+        reverse_change=backward.clamp(-50, 50),
     )
 
 
-def others_features(
-    comparison: Comparison, change: np.ndarray
-) -> tuple[dict[str, np.ndarray], Relations, np.ndarray]:
+def others_features(comparison: Comparison, change: Tensor) -> tuple[dict[str, Tensor], Relations]:
     """Features of each gene that come from its relations to the others.
 
     Parameters
     ----------
     comparison
-        The two arms.
+        Some groups and the control arm.
     change
-        Signed change of each gene in standard errors.
+        Signed change of each gene in standard errors, groups x genes.
 
     Returns
     -------
-    The features of ``OTHERS_FEATURES``, one value a gene each; the relations and the mixing matrices that
-    they came from.
+    The features of ``OTHERS_FEATURES``, groups x genes each, and the relations that they came from.
     """
-    control = comparison.control
-    standardised = standardise(comparison.values, control.mean, control.variance)
-    found = relations(comparison, standardised)
-    mixing = control.mixing
+    found = relations(comparison)
     features = (
-        _projections(comparison, change, found, mixing)
+        _projections(comparison, change, found)
         | _residuals(change, found)
         | _changed_relations(comparison, found)
-        | _strengths(comparison, change, mixing)
-        | _local_regression(comparison, standardised)
+        | _strengths(comparison)
+        | _regressions(comparison)
     )
-    return features, found, mixing
+    return features, found
 
 
-def _projections(
-    comparison: Comparison, change: np.ndarray, found: Relations, mixing: np.ndarray
-) -> dict[str, np.ndarray]:
+def _projections(comparison: Comparison, change: Tensor, found: Relations) -> dict[str, Tensor]:
     """Changes of the other genes, weighted by how they relate to this one."""
-    by_correlation, by_square, by_partial = mixing
-    partial = comparison.control.partial
-    projections = {
-        "correlation_projection": by_correlation @ change,
-        "squared_correlation_projection": by_square @ change,
-        "partial_projection": by_partial @ change,
-        "effect_projection": unit_rows(partial * np.abs(partial)) @ change,
-        "residual_projection": by_partial @ found.residual[1],
-        "residual_correlation_projection": by_correlation @ found.residual[0],
+    control = comparison.control
+    precision, scales = control.precisions[1], control.row_scales
+    of_change, of_square = change.T.contiguous(), (change**2).T.contiguous()
+    first, second = (found.residual[i].T.contiguous() for i in (0, 1))
+    parts: list[list[Tensor]] = []
+    for rows in row_blocks(control.n_genes):
+        correlation = control.correlation[rows].clone()
+        correlation[:, rows].fill_diagonal_(0.0)
+        partial = precision.partial_rows(rows)
+        parts.append(
+            [
+                correlation @ of_change,
+                (correlation * correlation.abs()) @ of_change,
+                correlation**2 @ of_square,
+                correlation @ first,
+                partial @ of_change,
+                (partial * partial.abs()) @ of_change,
+                partial**2 @ of_square,
+                partial @ second,
+            ]
+        )
+    names = (
+        "correlation_projection", "squared_correlation_projection", "correlation_energy",
+        "residual_correlation_projection", "partial_projection", "effect_projection", "partial_energy",
+        "residual_projection",
+    )  # fmt: skip
+    by_row = {
+        "correlation_projection": scales.correlation,
+        "squared_correlation_projection": scales.squared_correlation,
+        "correlation_energy": scales.correlation**2,
+        "residual_correlation_projection": scales.correlation,
+        "partial_projection": scales.partial,
+        "effect_projection": scales.squared_partial,
+        "partial_energy": scales.partial**2,
+        "residual_projection": scales.partial,
     }
+    found_now = {
+        name: (torch.cat(columns) * by_row[name][:, None]).T
+        for name, columns in zip(names, zip(*parts, strict=True), strict=True)
+    }
+    energies = {name: torch.log1p(found_now.pop(name)) for name in ("correlation_energy", "partial_energy")}
     ranked = ("correlation_projection", "partial_projection", "residual_projection")
-    ranks = rank_features({f"{name}_rank": np.abs(projections[name]) for name in ranked})
-    return {name: squash(value) for name, value in projections.items()} | ranks
+    ranks = rank_features({f"{name}_rank": found_now[name].abs() for name in ranked})
+    return {name: squash(value) for name, value in found_now.items()} | energies | ranks
 
 
-def _residuals(change: np.ndarray, found: Relations) -> dict[str, np.ndarray]:
-    """What the other genes do not explain, by the regressions of either arm."""
-    residual, variance = found.residual, found.residual_variance
+def _residuals(change: Tensor, found: Relations) -> dict[str, Tensor]:
+    """What the regressions on all other genes do not explain."""
+    features = {f"residual_{i}": squash(found.residual[i]) for i in range(len(SHRINKAGES))}
+    ranks = {f"residual_{i}_rank": found.residual[i].abs() for i in range(len(SHRINKAGES))}
+    return features | {"predicted_change": squash(change - found.residual[1])} | rank_features(ranks)
+
+
+def _changed_relations(comparison: Comparison, found: Relations) -> dict[str, Tensor]:
+    """How far a gene's relations to its neighbours shrank, and how far they changed at all."""
+    partial, correlation = comparison.control.edges[..., 0], comparison.control.edges[..., 1]
+    number = (comparison.control.neighbours >= 0).sum(dim=1).clamp_min(1)
+    kept = _slope(correlation, found.correlation_change)
+    regression_kept = _slope(partial, found.regression_change)
     return {
-        "residual_0": squash(residual[0]),
-        "residual_1": squash(residual[1]),
-        "residual_2": squash(residual[2]),
-        "residual_variance_0": squash(variance[0]),
-        "residual_variance_1": squash(variance[1]),
-        "residual_variance_2": squash(variance[2]),
-        "predicted_change": squash(change - residual[1]),
-        "perturbed_residual": squash(np.clip(found.perturbed_residual, -30, 30)),
-    } | rank_features(
-        {
-            "residual_0_rank": np.abs(residual[0]),
-            "residual_1_rank": np.abs(residual[1]),
-            "residual_variance_rank": np.abs(variance[0]),
-        }
-    )
-
-
-def _changed_relations(comparison: Comparison, found: Relations) -> dict[str, np.ndarray]:
-    """How far correlations and partial correlations shrank, and how far they changed at all."""
-    partial_kept = _row_slope(found.matched_partial, found.partial_change)
-    return {
-        "correlation_kept": squash(
-            _row_slope(without_diagonal(comparison.control.correlation), found.correlation_change)
-        ),
-        "partial_kept": squash(partial_kept),
-        **rank_features({"partial_kept_rank": -partial_kept}),
-        "correlation_changed": np.log1p(row_squares(found.correlation_change) / comparison.n_genes),
-        "partial_changed": np.log1p(row_squares(found.partial_change) / comparison.n_genes),
+        "correlation_kept": squash(kept),
+        "regression_kept": squash(regression_kept),
+        "correlation_changed": torch.log1p((found.correlation_change**2).sum(dim=-1) / number),
+        "regression_changed": torch.log1p((found.regression_change**2).sum(dim=-1) / number),
+        "reverse_changed": torch.log1p((found.reverse_change**2).sum(dim=-1) / number),
+        **rank_features({"correlation_kept_rank": -kept, "regression_kept_rank": -regression_kept}),
     }
 
 
-def _strengths(comparison: Comparison, change: np.ndarray, mixing: np.ndarray) -> dict[str, np.ndarray]:
-    """How strongly a gene is tied to the others at all, and how much those changed."""
-    by_correlation, _, by_partial = mixing
-    control, m0, energy = comparison.control, comparison.capped_control, change**2
-    return {
-        "correlation_strength": np.log1p(
-            m0 * np.mean(without_diagonal(comparison.control.correlation) ** 2, axis=1)
-        ),
-        "partial_strength": np.log1p(m0 * np.mean(control.partial**2, axis=1)),
-        "correlation_energy": np.log1p(by_correlation**2 @ energy),
-        "partial_energy": np.log1p(by_partial**2 @ energy),
-        "predictability": np.log(np.diag(control.precisions[1].matrix)),
-    }
-
-
-def _local_regression(comparison: Comparison, standardised: np.ndarray) -> dict[str, np.ndarray]:
-    """Departure from the quadratic regression on few neighbours, in standard errors."""
-    fit = comparison.control.local
-    error = np.sqrt(comparison.inverse_cells)
-    mean, variance = fit.residual_moments(standardised)
-    residual = (mean - fit.mean) / np.sqrt(fit.variance) / error
-    log_ratio = np.log((variance + 1e-3) / (fit.variance + 1e-3)) / (np.sqrt(2.0) * error)
-    return {
-        "local_residual": squash(np.clip(residual, -50, 50)),
-        "local_variance": squash(log_ratio),
-        **rank_features({"local_variance_rank": np.abs(log_ratio)}),
-    }
-
-
-def _row_slope(weights: np.ndarray, difference: np.ndarray) -> np.ndarray:
+def _slope(weights: Tensor, difference: Tensor) -> Tensor:
     """How far each gene's relations shrank (negative) or grew, weighted by their strength in control."""
-    return np.einsum("ij,ij->i", weights, difference) / (np.sqrt(row_squares(weights)) + 0.1)
+    return (weights * difference).sum(dim=-1) / ((weights**2).sum(dim=-1).sqrt() + 0.1)
+
+
+def _strengths(comparison: Comparison) -> dict[str, Tensor]:
+    """How strongly a gene is tied to the others at all."""
+    control, m0 = comparison.control, comparison.capped_control
+    shape = comparison.shift.shape
+    features = {
+        "correlation_strength": torch.log1p(m0 * control.correlation_strength / control.n_genes),
+        "partial_strength": torch.log1p(m0 * control.partial_strength / control.n_genes),
+        "predictability": control.precisions[1].diagonal.log(),
+    }
+    return {name: value.expand(shape) for name, value in features.items()}
+
+
+def _regressions(comparison: Comparison) -> dict[str, Tensor]:
+    """Departure from the regressions on few neighbours, in standard errors."""
+    error = comparison.inverse_cells.sqrt()
+    features, ranks = {}, {}
+    for name in ("quadratic", "linear"):
+        fit = getattr(comparison.control, name)
+        expected = torch.from_numpy(fit.variance).float().to(error.device)
+        usual = torch.from_numpy(fit.mean).float().to(error.device)
+        residual = (getattr(comparison, f"{name}_mean") - usual) / expected.sqrt() / error
+        variance = getattr(comparison, f"{name}_variance")
+        log_ratio = torch.log((variance + 1e-3) / (expected + 1e-3)) / (2.0**0.5 * error)
+        features[f"{name}_residual"] = squash(residual.clamp(-50, 50))
+        features[f"{name}_variance"] = squash(log_ratio)
+        ranks[f"{name}_variance_rank"] = log_ratio.abs()
+    return features | rank_features(ranks)

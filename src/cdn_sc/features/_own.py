@@ -1,10 +1,10 @@
 """What a gene's own values say: two-sample tests of each gene by itself."""
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from cdn_sc.features._comparison import Comparison
-from cdn_sc.features._rank_tests import rank_tests, sort_genes
 from cdn_sc.features._scales import rank_features, squash
+from cdn_sc.features.statistics import Comparison
 
 OWN_FEATURES = (
     "welch_t", "pooled_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
@@ -15,69 +15,66 @@ OWN_FEATURES = (
 PSEUDO_EXPRESSION = 0.02
 
 
-def own_features(comparison: Comparison) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
     """Two-sample tests of each gene.
 
     Returns
     -------
-    The features of ``OWN_FEATURES``, one value a gene each, and the signed change in standard errors
+    The features of ``OWN_FEATURES``, groups x genes each, and the signed change in standard errors
     (mean of pooled t and Wilcoxon z, within [-30, 30]) that the projections over other genes start from.
     """
-    control, perturbed, shift = comparison.control, comparison.perturbed, comparison.shift
+    shift, spread = comparison.shift, comparison.spread
     n0, n1 = comparison.n_control, comparison.n_perturbed
     m0, m1 = comparison.capped_control, comparison.capped_perturbed
     # a floor on each arm's variance keeps a gene that is silent in one arm from an infinite statistic
-    floor = 1e-3 * comparison.spread**2 + 1e-12
-    v0, v1 = np.maximum(control.variance, floor), np.maximum(perturbed.variance, floor)
-    welch = shift / np.sqrt(v0 / m0 + v1 / m1)
+    floor = 1e-3 * spread**2 + 1e-12
+    v0 = torch.maximum(comparison.control_variance, floor)
+    v1 = torch.maximum(comparison.variance, floor)
+    welch = shift / (v0 / m0 + v1 / m1).sqrt()
     pooled_variance = (v0 * (n0 - 1) + v1 * (n1 - 1)) / (n0 + n1 - 2)
-    pooled = shift / np.sqrt(pooled_variance * comparison.inverse_cells)
-
-    wilcoxon, rise, fall = rank_tests(control.sorted_values, sort_genes(comparison.values))
-    wilcoxon = wilcoxon * np.sqrt((1 / n0 + 1 / n1) / comparison.inverse_cells)
-    ks_scale = 1.0 / np.sqrt(comparison.inverse_cells)
-
+    pooled = shift / (pooled_variance * comparison.inverse_cells).sqrt()
+    wilcoxon = comparison.wilcoxon * ((1 / n0 + 1 / n1) / comparison.inverse_cells).sqrt()
+    ks_scale = comparison.inverse_cells.rsqrt()
     log_ratio = _log_variance_ratio(comparison, v0, v1)
-    fold = np.log(
-        (np.abs(control.mean + shift) + PSEUDO_EXPRESSION) / (np.abs(control.mean) + PSEUDO_EXPRESSION)
-    )
-    effect = shift / comparison.spread
+    before = comparison.control_mean
+    fold = torch.log(((before + shift).abs() + PSEUDO_EXPRESSION) / (before.abs() + PSEUDO_EXPRESSION))
+    effect = shift / spread
     features = {
         "welch_t": squash(welch),
         "pooled_t": squash(pooled),
         "wilcoxon": squash(wilcoxon),
-        "ks_rise": squash(rise * ks_scale),
-        "ks_fall": squash(fall * ks_scale),
+        "ks_rise": squash(comparison.rise * ks_scale),
+        "ks_fall": squash(comparison.fall * ks_scale),
         "log_variance_ratio": squash(log_ratio),
         "detection_change": squash(_detection_change(comparison)),
         "effect_size": squash(effect),
-        "log_fold_change": np.clip(fold, -4, 4),
-        "control_detection": control.detection,
-        "perturbed_detection": perturbed.detection,
-        "control_mean": squash(control.mean),
-        "control_variance": np.clip(np.log(v0), -6, 6) / 3.0,
+        "log_fold_change": fold.clamp(-4, 4),
+        "control_detection": comparison.control_detection.expand_as(shift),
+        "perturbed_detection": comparison.detection,
+        "control_mean": squash(before).expand_as(shift),
+        "control_variance": v0.log().clamp(-6, 6) / 3.0,
     }
     ranks = {
-        "welch_t_rank": np.abs(welch),
-        "wilcoxon_rank": np.abs(wilcoxon),
-        "ks_rank": np.maximum(rise, fall),
-        "variance_rank": np.abs(log_ratio),
-        "effect_rank": np.abs(effect),
+        "welch_t_rank": welch.abs(),
+        "wilcoxon_rank": wilcoxon.abs(),
+        "ks_rank": torch.maximum(comparison.rise, comparison.fall),
+        "variance_rank": log_ratio.abs(),
+        "effect_rank": effect.abs(),
     }
-    return features | rank_features(ranks), np.clip(0.5 * (pooled + wilcoxon), -30.0, 30.0)
+    return features | rank_features(ranks), (0.5 * (pooled + wilcoxon)).clamp(-30.0, 30.0)
 
 
-def _log_variance_ratio(comparison: Comparison, v0: np.ndarray, v1: np.ndarray) -> np.ndarray:
+def _log_variance_ratio(comparison: Comparison, v0: Tensor, v1: Tensor) -> Tensor:
     """Log ratio of variances in standard errors, which heavy tails widen."""
     n0, n1 = comparison.n_control, comparison.n_perturbed
-    kurtosis = comparison.control.excess_kurtosis * n0 + comparison.perturbed.excess_kurtosis * n1
-    kurtosis = np.clip(kurtosis / (n0 + n1), -1.5, 30.0)
-    return np.log(v1 / v0) / np.sqrt((2.0 + kurtosis) * comparison.inverse_cells)
+    kurtosis = comparison.control_kurtosis * n0 + comparison.excess_kurtosis * n1
+    kurtosis = (kurtosis / (n0 + n1)).clamp(-1.5, 30.0)
+    return torch.log(v1 / v0) / ((2.0 + kurtosis) * comparison.inverse_cells).sqrt()
 
 
-def _detection_change(comparison: Comparison) -> np.ndarray:
+def _detection_change(comparison: Comparison) -> Tensor:
     """Change of the share of cells with the gene, in standard errors."""
-    before, after = comparison.control.detection, comparison.perturbed.detection
+    before, after = comparison.control_detection, comparison.detection
     n0, n1 = comparison.n_control, comparison.n_perturbed
     rate = (before * n0 + after * n1) / (n0 + n1)
-    return (after - before) / np.sqrt(np.maximum(rate * (1 - rate), 1e-4) * comparison.inverse_cells)
+    return (after - before) / ((rate * (1 - rate)).clamp_min(1e-4) * comparison.inverse_cells).sqrt()

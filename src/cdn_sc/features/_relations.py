@@ -1,107 +1,130 @@
-"""Matrices made of the correlations, through which genes read each other: once for all groups."""
+"""Weights made of the correlations, through which the changes of all genes bear on each: products, in blocks.
 
-from typing import NamedTuple
+None of the matrices but the correlations themselves, their inverses and the sparse ones is ever held: of the
+others some rows are made at a time, multiplied with the changes of all groups, and dropped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
+from torch import Tensor
 
-MIXING_MATRICES = ("correlation", "squared_correlation", "partial")
 # correlations below this many standard errors count as none
 THRESHOLD = 2.0
 N_PROGRAMMES = 5
-
-
+# Up to this many genes the whole spectrum costs less than an iteration for a part of it
+MOST_GENES_OF_WHOLE_SPECTRUM = 512
 # Strengths this close are equal but for rounding in single precision
 TIE = 1e-5
+_VALUES_AT_ONCE = 1 << 21
 
 
-class ProgrammeFree(NamedTuple):
-    """Correlations after their leading directions are taken out.
+@dataclass(frozen=True)
+class Programmes:
+    """Leading directions of the correlations: what many genes share (cell cycle, growth, quality).
 
-    What many genes share (cell cycle, growth, quality) moves in groups for reasons that have nothing to do
-    with a target. `directions` is genes x programmes, orthogonal, the square of each one's length the share
-    of it that is taken out; `weights` genes x genes, zero diagonal, rows of about unit length.
+    Parameters
+    ----------
+    directions
+        Genes x programmes, orthonormal.
+    beyond
+        By how much the eigenvalue of each exceeds that of the first direction that stays.
+    share
+        That as a share of the eigenvalue: how much of the direction is taken out.
     """
 
-    directions: np.ndarray
-    weights: np.ndarray
+    directions: Tensor
+    beyond: Tensor
+    share: Tensor
 
 
-def without_diagonal(correlation: np.ndarray) -> np.ndarray:
-    """Correlations of genes with others: ones on the diagonal become 0."""
-    return correlation - np.eye(correlation.shape[0], dtype=np.float32)
+def row_blocks(n_genes: int) -> Iterator[slice]:
+    """Runs of rows of a genes x genes matrix that together stay small."""
+    step = max(1, _VALUES_AT_ONCE // max(n_genes, 1))
+    for start in range(0, n_genes, step):
+        yield slice(start, min(start + step, n_genes))
 
 
-def row_squares(matrix: np.ndarray) -> np.ndarray:
+def row_squares(matrix: Tensor) -> Tensor:
     """Sum of squares of each row."""
-    return np.einsum("ij,ij->i", matrix, matrix)
+    return torch.einsum("ij,ij->i", matrix, matrix)
 
 
-def unit_rows(weights: np.ndarray) -> np.ndarray:
-    """Scale rows to about unit length; rows of next to nothing stay small."""
-    return (weights / (np.sqrt(row_squares(weights)) + 0.03)[:, None]).astype(np.float32)
+def about_unit(squares: Tensor) -> Tensor:
+    """What scales rows of these sums of squares to about unit length; rows of next to nothing stay small."""
+    return 1.0 / (squares.clamp_min(0.0).sqrt() + 0.03)
 
 
-def mixing_matrices(correlation: np.ndarray, partial: np.ndarray) -> np.ndarray:
-    """Signed weights of ``MIXING_MATRICES``, x genes x genes, each row of about unit length."""
-    others = without_diagonal(correlation)
-    return np.stack([unit_rows(weights) for weights in (others, others * np.abs(others), partial)])
-
-
-def sparse_correlation(correlation: np.ndarray, n_cells: int) -> np.ndarray:
+def sparse_correlation(correlation: Tensor, n_cells: int) -> Tensor:
     """Correlations less the noise to be expected, rows of unit length or 0; zero diagonal."""
-    kept = np.abs(correlation) - np.float32(THRESHOLD / np.sqrt(n_cells))
-    weights = np.sign(correlation) * np.maximum(kept, 0.0)
-    np.fill_diagonal(weights, 0.0)
-    return (weights / np.maximum(np.sqrt(row_squares(weights)), 0.02)[:, None]).astype(np.float32)
+    weights = correlation.clone()
+    noise = THRESHOLD / np.sqrt(n_cells)
+    for rows in row_blocks(len(weights)):
+        part = weights[rows]
+        part.copy_(torch.sign(part) * (part.abs() - noise).clamp_min(0.0))
+        part[:, rows].fill_diagonal_(0.0)
+        part /= row_squares(part).sqrt().clamp_min(0.02)[:, None]
+    return weights
 
 
-def largest_singular_value(weights: np.ndarray) -> float:
+def largest_singular_value(weights: Tensor) -> float:
     """A bound from above that is hardly too large, by power iteration."""
-    vector = np.ones(weights.shape[0], dtype=np.float32)
+    vector = torch.ones(weights.shape[0], device=weights.device)
     norm = 1.0
     for _ in range(12):
-        vector = (vector / max(float(np.linalg.norm(vector)), 1e-9)) @ weights.T @ weights
-        norm = float(np.linalg.norm(vector))
+        vector = weights @ (vector / max(float(vector.norm()), 1e-9))
+        vector = vector @ weights
+        norm = float(vector.norm())
     # power iteration approaches from below
     return 1.05 * float(np.sqrt(norm))
 
 
-def programme_free(correlation: np.ndarray) -> ProgrammeFree:
-    """Take the leading directions out of the correlations, down to the level of the first that stays.
+def leading_programmes(correlation: Tensor) -> Programmes:
+    """Leading directions of the correlations, down to the level of the first that stays.
 
     So nothing is taken out where no direction leads, and of two that lead alike neither is preferred: which
     basis the solver picks there, and the order of the genes, do not matter. Panels of fewer than 8 genes have
     no leading directions.
     """
-    n_genes = correlation.shape[0]
+    n_genes = len(correlation)
     number = min(N_PROGRAMMES, n_genes // 8)
     if number == 0:
-        return ProgrammeFree(
-            np.zeros((n_genes, 0), dtype=np.float32), np.zeros((n_genes, n_genes), dtype=np.float32)
-        )
-    # The whole spectrum: an iteration may be blind to some of it from where it starts, and LAPACK's choice of
-    # a few values finds none at all now and then where many are alike, in single precision.
-    values, vectors = eigh(correlation, driver="evd", check_finite=False)
+        nothing = torch.zeros(0, device=correlation.device)
+        return Programmes(torch.zeros(n_genes, 0, device=correlation.device), nothing, nothing)
+    matrix = correlation.cpu().numpy()
+    if n_genes <= MOST_GENES_OF_WHOLE_SPECTRUM:
+        values, vectors = eigh(matrix, driver="evd", check_finite=False)
+    else:
+        # from a start that no symmetry of the matrix can be blind to
+        start = np.random.default_rng(n_genes).standard_normal(n_genes).astype(np.float32)
+        values, vectors = eigsh(matrix, k=number + 1, v0=start)
+        ascending = np.argsort(values)
+        values, vectors = values[ascending], vectors[:, ascending]
     values, vectors = values[-number - 1 :], vectors[:, -number - 1 :]
     beyond = np.maximum(values[1:] - max(values[0], 0.0), 0.0)
     share = beyond / np.maximum(values[1:], TIE)
-    left = correlation - (vectors[:, 1:] * beyond) @ vectors[:, 1:].T
-    np.fill_diagonal(left, 0.0)
-    return ProgrammeFree((vectors[:, 1:] * np.sqrt(share)).astype(np.float32), unit_rows(left))
+    found = (np.ascontiguousarray(vectors[:, 1:]), beyond, share)
+    return Programmes(*(torch.from_numpy(x.astype(np.float32)).to(correlation.device) for x in found))
 
 
-def strongest(strength: np.ndarray, number: int, beyond: float = 0.0) -> np.ndarray:
-    """For each gene the others that it is most closely related to.
+def strongest(strength: Tensor, number: int, beyond: float = 0.0, first: int = 0) -> Tensor:
+    """For some genes the others that each is most closely related to.
 
     Parameters
     ----------
     strength
-        Genes x genes, at least 0; the diagonal plays no part.
+        Some genes x all genes, at least 0; is written over at the genes' relations to themselves, which play
+        no part.
     number
         How many at most.
     beyond
         Relations of no more than this strength count as none.
+    first
+        Position of the first of these genes, which follow each other, among all.
 
     Returns
     -------
@@ -109,14 +132,12 @@ def strongest(strength: np.ndarray, number: int, beyond: float = 0.0) -> np.ndar
     are related equally closely, where not all of them have a place, none is taken, nor is one that is not
     related at all: to choose among them would be to go by the order of the genes.
     """
-    n_genes = len(strength)
+    n_genes = strength.shape[1]
     number = min(number, n_genes - 1)
     if number < 1:
-        return np.zeros((n_genes, 0), dtype=np.int64)
-    strength = strength.copy()
-    np.fill_diagonal(strength, -1.0)
-    found = np.argpartition(-strength, number, axis=1)[:, : number + 1]
-    values = np.take_along_axis(strength, found, axis=1)
-    taken = values > np.maximum(values.min(axis=1, keepdims=True), beyond) + TIE
-    found = np.sort(np.where(taken, found, n_genes), axis=1)[:, :number]
-    return np.where(found < n_genes, found, -1).astype(np.int64)
+        return torch.zeros((len(strength), 0), dtype=torch.int64, device=strength.device)
+    strength[:, first : first + len(strength)].fill_diagonal_(-1.0)
+    values, found = strength.topk(number + 1, dim=1)
+    taken = values > values[:, -1:].clamp_min(beyond) + TIE
+    found = torch.where(taken, found, n_genes).sort(dim=1).values[:, :number]
+    return torch.where(found < n_genes, found, -1)

@@ -1,24 +1,26 @@
-"""Inputs of the gene transformer: what each gene's own values, and what the other genes, say about it."""
+"""Inputs of the gene transformer: each gene's change, what the others say of it, and its neighbours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from cdn_sc.features._comparison import Comparison, compare
 from cdn_sc.features._deconvolution import DECONVOLUTION_FEATURES, deconvolution_features
 from cdn_sc.features._others import OTHERS_FEATURES, Relations, others_features
 from cdn_sc.features._own import OWN_FEATURES, own_features
-from cdn_sc.features._relations import MIXING_MATRICES
 from cdn_sc.features._scales import squash
 from cdn_sc.features.control import N_NEIGHBOURS, ControlSummary
+from cdn_sc.features.statistics import Comparison, GroupStatistics, compare, group_statistics
 
 __all__ = [
     "EDGE_FEATURES",
     "FEATURES",
-    "MIXING_MATRICES",
     "N_NEIGHBOURS",
     "GeneInputs",
     "gene_inputs",
+    "inputs_of_groups",
     "withhold_others",
 ]
 
@@ -28,8 +30,8 @@ CONTEXT_FEATURES = (
 )  # fmt: skip
 FEATURES = OWN_FEATURES + OTHERS_FEATURES + CONTEXT_FEATURES + DECONVOLUTION_FEATURES
 EDGE_FEATURES = (
-    "partial", "correlation", "partial_change", "correlation_change", "regression_on", "regression_of",
-    "neighbour_change", "neighbour_residual",
+    "partial", "correlation", "regression_on", "regression_of", "correlation_change", "regression_change",
+    "reverse_change", "neighbour_change", "neighbour_residual",
 )  # fmt: skip
 # Correlations of the control cells sharpen with all of them, up to as many as training sees
 MAX_RELATION_CELLS = 20000
@@ -39,103 +41,109 @@ LIMIT = 12
 
 @dataclass(frozen=True)
 class GeneInputs:
-    """What the gene transformer reads of one comparison.
+    """What the gene transformer reads of some groups, on the control arm's device.
 
     Parameters
     ----------
     features
-        Genes x ``len(FEATURES)``, float32, within [-12, 12].
+        Groups x genes x ``len(FEATURES)``, float32, within [-12, 12].
     neighbours
         Genes x neighbours, int64: indices of the genes with the largest absolute correlation or partial
-        correlation in the control cells, at most ``N_NEIGHBOURS``, ascending; -1 behind them where a gene has
-        fewer.
+        correlation, at most ``N_NEIGHBOURS``, ascending; -1 behind them where a gene has fewer.
     edges
-        Genes x neighbours x ``len(EDGE_FEATURES)``, float32: what is known of each such pair.
-    mixing
-        ``len(MIXING_MATRICES)`` x genes x genes, float32: signed weights through which a gene reads the
-        others, each row of about unit length.
+        Groups x genes x neighbours x ``len(EDGE_FEATURES)``, float32: what is known of each such pair.
     """
 
-    features: np.ndarray
-    neighbours: np.ndarray
-    edges: np.ndarray
-    mixing: np.ndarray
+    features: Tensor
+    neighbours: Tensor
+    edges: Tensor
 
 
-def gene_inputs(control: ControlSummary, perturbed_values: np.ndarray) -> GeneInputs:
-    """Compare perturbed cells with the control arm, gene by gene and through the correlations of genes.
+def gene_inputs(control: ControlSummary, *groups: np.ndarray) -> GeneInputs:
+    """Compare groups of perturbed cells with the control arm, gene by gene and through correlations of genes.
 
     Parameters
     ----------
     control
         From :func:`cdn_sc.features.summarize_control`, same genes in the same order.
-    perturbed_values
-        Perturbed cells x genes, float32, finite, at least 2 cells.
+    groups
+        Perturbed cells x genes of each group, float32, finite, at least 2 cells.
 
     Raises
     ------
     ValueError
         If there are fewer than 2 perturbed cells, or other genes than in the control arm.
     """
-    comparison = compare(control, perturbed_values)
+    return inputs_of_groups(control, [group_statistics(control, values) for values in groups])
+
+
+def inputs_of_groups(control: ControlSummary, groups: Sequence[GroupStatistics]) -> GeneInputs:
+    """The inputs of groups from their statistics: matrix products for all of them at a time."""
+    comparison = compare(control, groups)
     own, change = own_features(comparison)
-    others, relations, mixing = others_features(comparison, change)
+    others, relations = others_features(comparison, change)
     columns = own | others | _context_features(comparison, change)
     columns |= deconvolution_features(comparison, change)
-    features = np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
-    neighbours, edges = _neighbourhood(control, relations, change)
-    return GeneInputs(np.clip(features, -LIMIT, LIMIT), neighbours, np.clip(edges, -LIMIT, LIMIT), mixing)
+    features = torch.stack([columns[name] for name in FEATURES], dim=-1)
+    edges = _edges(comparison, relations, change)
+    return GeneInputs(features.clamp_(-LIMIT, LIMIT), control.neighbours, edges.clamp_(-LIMIT, LIMIT))
 
 
-def withhold_others(inputs: GeneInputs) -> GeneInputs:
-    """The same comparison without what the other genes say about each gene.
-
-    Features from other genes and from relations between genes become 0, as do edges and mixing matrices; the
-    feature ``others_known`` says so.
+def withhold_others(features: Tensor) -> Tensor:
+    """The same features without what the other genes say about each gene: 0, and ``others_known`` says so.
 
     Parameters
     ----------
-    inputs
-        From :func:`gene_inputs`; not changed.
+    features
+        (..., ``len(FEATURES)``), of :class:`GeneInputs`; not changed.
     """
-    features = inputs.features.copy()
-    withheld = (*OTHERS_FEATURES, *DECONVOLUTION_FEATURES, "others_known")
-    features[:, [FEATURES.index(name) for name in withheld]] = 0.0
-    return GeneInputs(features, inputs.neighbours, np.zeros_like(inputs.edges), np.zeros_like(inputs.mixing))
+    return features * _OWN_ALONE.to(features.device)
 
 
-def _context_features(comparison: Comparison, change: np.ndarray) -> dict[str, np.ndarray]:
+_WITHHELD = {*OTHERS_FEATURES, *DECONVOLUTION_FEATURES, "others_known"}
+_OWN_ALONE = torch.tensor([float(name not in _WITHHELD) for name in FEATURES], device="cpu")
+
+
+def _context_features(comparison: Comparison, change: Tensor) -> dict[str, Tensor]:
     """What is the same for all genes of a comparison."""
+    control = comparison.control
+    has_zeros = float(np.mean(control.detection) < 0.999)
     context = {
         "log_control_cells": np.log10(comparison.capped_control) - 3.0,
-        "log_all_control_cells": np.log10(min(comparison.n_relation_cells, MAX_RELATION_CELLS)) - 3.0,
-        "log_perturbed_cells": np.log10(comparison.capped_perturbed) - 2.0,
-        "log_genes": np.log10(comparison.n_genes) - 2.0,
-        "overall_change": np.log1p(np.mean(change**2)),
-        "has_zeros": float(np.mean(comparison.control.detection) < 0.999),
+        "log_all_control_cells": np.log10(min(control.n_relation_cells, MAX_RELATION_CELLS)) - 3.0,
+        "log_perturbed_cells": torch.log10(comparison.capped_perturbed) - 2.0,
+        "log_genes": np.log10(control.n_genes) - 2.0,
+        "overall_change": torch.log1p((change**2).mean(dim=1, keepdim=True)),
+        "has_zeros": has_zeros,
         "others_known": 1.0,
     }
-    return {name: np.full(comparison.n_genes, value) for name, value in context.items()}
+    return {
+        name: torch.as_tensor(value, dtype=torch.float32, device=change.device).expand(change.shape)
+        for name, value in context.items()
+    }
 
 
-def _neighbourhood(
-    control: ControlSummary, relations: Relations, change: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each gene's strongest (partial) correlations in the control arm, and what is known of those pairs."""
-    neighbours = control.neighbours
-    rows = np.arange(change.size)[:, None]
-    regression = control.precisions[1].regression
-    edges = np.stack(
+def _edges(comparison: Comparison, relations: Relations, change: Tensor) -> Tensor:
+    """What is known of each gene and its strongest (partial) correlations in the control arm."""
+    control = comparison.control
+    there = control.neighbours.clamp_min(0)
+    scales = torch.tensor([4.0, 2.0, 2.0, 2.0], device=change.device)
+    edges = torch.cat(
         [
-            4.0 * control.partial[rows, neighbours],
-            2.0 * control.correlation[rows, neighbours],
-            squash(relations.partial_change[rows, neighbours]),
-            squash(relations.correlation_change[rows, neighbours]),
-            -2.0 * regression[neighbours, rows],
-            -2.0 * regression[rows, neighbours],
-            squash(change[neighbours]),
-            squash(relations.residual[1][neighbours]),
+            (control.edges * scales).expand(len(change), -1, -1, -1),
+            squash(
+                torch.stack(
+                    [
+                        relations.correlation_change,
+                        relations.regression_change,
+                        relations.reverse_change,
+                        change[:, there],
+                        relations.residual[1][:, there],
+                    ],
+                    dim=-1,
+                )
+            ),
         ],
-        axis=2,
+        dim=-1,
     )
-    return neighbours, np.where(neighbours[..., None] >= 0, edges, 0.0).astype(np.float32)
+    return edges * (control.neighbours >= 0)[..., None]

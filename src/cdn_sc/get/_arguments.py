@@ -1,6 +1,7 @@
-"""Arguments that several functions take: labels of groups, and whole numbers."""
+"""Arguments that several functions take: labels of groups, whole numbers, shares."""
 
 from collections.abc import Iterable
+from numbers import Real
 
 import numpy as np
 
@@ -40,3 +41,9 @@ def check_whole_number(argument: str, value: object, least: int) -> None:
     """Raise unless the value is a whole number of at least the given size; booleans are none."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{argument} is a whole number of at least {least}, not {value!r}.")
+
+
+def check_share(argument: str, value: object) -> None:
+    """Raise unless the value is a number from 0 to 1; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{argument} is a share, from 0 to 1, not {value!r}.")

@@ -1,16 +1,17 @@
-"""The gene transformer: one token a gene, attention across all genes and among likely neighbours.
+"""The gene transformer: one token a gene, messages between likely neighbours, attention through a few points.
 
-Genes are exchangeable (no identities) and any number of them fits. Each layer lets a gene read its
-neighbours, the genes with the strongest correlations within conditions, together with what is known of
-each pair; then all genes through signed weights (correlations and partial correlations of the control
-cells); then all genes by attention.
+Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and memory
+in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
+correlations within conditions, through weights made from what is known of each pair; then all genes, through
+a few learned points that attend to every gene and that every gene attends to (induced set attention: Lee et
+al. 2019, section 3.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from torch.nn import functional as F
 from cdn_sc.nn.batch import to_device
 
 KIND_NAMES = ("unknown", "knockdown", "activation", "knockout", "activity")
+# Attention of the points is as sharp as it would be among this many genes: without, it would thin out as
+# panels grow (Nakanishi 2025, arXiv 2501.19399)
+USUAL_GENES = 200
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class GeneTransformerConfig:
 
     Parameters
     ----------
-    features, edges, mixing
-        Number of inputs a gene, of a pair of neighbours, and of signed matrices.
+    features, edges
+        Number of inputs a gene, and of a pair of neighbours.
     channels, heads, layers
         Width, attention heads and depth of each member.
-    edge_channels, mixing_channels
-        Width of the messages between neighbours, and of those through each signed matrix.
+    points
+        Points through which genes attend to each other.
+    message_channels, message_heads
+        Width of the messages between neighbours, and how many weights of its own a pair has for them.
     members
         Networks whose logits are averaged.
     dropout
@@ -44,14 +50,14 @@ class GeneTransformerConfig:
         score without it.
     """
 
-    features: int = 65
-    edges: int = 8
-    mixing: int = 3
+    features: int = 64
+    edges: int = 9
     channels: int = 64
     heads: int = 4
     layers: int = 3
-    edge_channels: int = 32
-    mixing_channels: int = 16
+    points: int = 16
+    message_channels: int = 32
+    message_heads: int = 8
     members: int = 1
     dropout: float = 0.0
     own_only: bool = False
@@ -64,8 +70,11 @@ class GeneTransformerConfig:
                 raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
         if not isinstance(self.own_only, bool):
             raise ValueError(f"own_only must be true or false, got {self.own_only!r}")
-        if self.channels % self.heads:
-            raise ValueError(f"heads ({self.heads}) must divide channels ({self.channels})")
+        for heads, width in (("heads", "channels"), ("message_heads", "message_channels")):
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(
+                    f"{heads} ({getattr(self, heads)}) must divide {width} ({getattr(self, width)})"
+                )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
 
@@ -75,23 +84,19 @@ class GeneTransformerConfig:
 
 
 class GeneInputsLike(Protocol):
-    """What :func:`collate_genes` reads of one comparison, see :class:`cdn_sc.features.GeneInputs`."""
+    """What :func:`collate_genes` reads of the groups of one screen, see :class:`cdn_sc.features.GeneInputs`."""
 
     @property
-    def features(self) -> np.ndarray:
-        """Genes x features."""
+    def features(self) -> Tensor:
+        """Groups x genes x features."""
 
     @property
-    def neighbours(self) -> np.ndarray:
+    def neighbours(self) -> Tensor:
         """Genes x K, indices of genes, -1 where there are fewer neighbours."""
 
     @property
-    def edges(self) -> np.ndarray:
-        """Genes x K x edge features."""
-
-    @property
-    def mixing(self) -> np.ndarray:
-        """M x genes x genes."""
+    def edges(self) -> Tensor:
+        """Groups x genes x K x edge features."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,11 @@ class GeneBatch:
     features
         B x N x features.
     neighbours
-        B x N x K, indices of genes, 0 in padding.
+        B x N x K, indices of genes, 0 where there is no neighbour; 1 x N x K where all share them.
     edges
-        B x N x K x edge features.
+        B x N x K x edge features, 0 where there is no neighbour; None: nothing is known of any pair.
     edge_mask
-        B x N x K, true where the neighbour exists.
-    mixing
-        B x M x N x N, signed weights, 0 in padding.
+        As `neighbours`: true where the neighbour exists.
     mask
         B x N, true for genes, false for padding.
     kind
@@ -118,136 +121,193 @@ class GeneBatch:
 
     features: Tensor
     neighbours: Tensor
-    edges: Tensor
+    edges: Tensor | None
     edge_mask: Tensor
-    mixing: Tensor
     mask: Tensor
     kind: Tensor
 
     def to(self, device: torch.device | str) -> GeneBatch:
         """The same batch on another device; on CUDA without waiting for it."""
-        return GeneBatch(**{name: to_device(tensor, device) for name, tensor in vars(self).items()})
+        return GeneBatch(
+            **{
+                name: None if tensor is None else to_device(tensor, device)
+                for name, tensor in vars(self).items()
+            }
+        )
 
 
-def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None]) -> GeneBatch:
-    """Pad comparisons to one batch.
+    def groups(self, some: slice) -> GeneBatch:
+        """Some of the comparisons of a batch that share their neighbours."""
+        edges = None if self.edges is None else self.edges[some]
+        return replace(
+            self, features=self.features[some], edges=edges, mask=self.mask[some], kind=self.kind[some]
+        )
+
+    def own_evidence(self) -> GeneBatch:
+        """The same comparisons without what the other genes say about each gene."""
+        from cdn_sc.features import withhold_others
+
+        return replace(self, features=withhold_others(self.features), edges=None)
+
+
+def kind_indices(kinds: Sequence[str | None]) -> Tensor:
+    """Positions in ``KIND_NAMES`` of kinds of perturbation, None for unknown.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    unknown = sorted({name for name in kinds if name is not None} - set(KIND_NAMES))
+    if unknown:
+        raise ValueError(f"unknown kind of perturbation {unknown[0]!r}; known: {', '.join(KIND_NAMES)}")
+    return torch.tensor([KIND_NAMES.index(name or "unknown") for name in kinds], device="cpu")
+
+
+def batch_of_screen(inputs: GeneInputsLike, kinds: Sequence[str | None]) -> GeneBatch:
+    """The groups of one screen as a batch, which shares their neighbours.
 
     Parameters
     ----------
     inputs
-        At least one comparison.
+        Of at least one group.
     kinds
-        For each, the kind of perturbation (of ``KIND_NAMES``), or None where it is not known.
+        For each group the kind of perturbation (of ``KIND_NAMES``), or None where it is not known.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    n_groups, n_genes, _ = inputs.features.shape
+    device = inputs.features.device
+    return GeneBatch(
+        features=inputs.features,
+        neighbours=inputs.neighbours.clamp_min(0)[None],
+        edges=inputs.edges,
+        edge_mask=(inputs.neighbours >= 0)[None],
+        mask=torch.ones(n_groups, n_genes, dtype=torch.bool, device=device),
+        kind=kind_indices(kinds).to(device),
+    )
+
+
+def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None]) -> GeneBatch:
+    """Pad the groups of several screens to one batch.
+
+    Parameters
+    ----------
+    inputs
+        At least one.
+    kinds
+        For each group of each, in order, the kind of perturbation (of ``KIND_NAMES``), or None where it is
+        not known.
 
     Raises
     ------
     ValueError
         If there is no comparison, not one kind for each, or a kind is unknown.
     """
-    if not inputs or len(kinds) != len(inputs):
-        raise ValueError(f"{len(inputs)} comparisons and {len(kinds)} kinds; one kind for each is needed")
-    unknown = sorted({name for name in kinds if name is not None} - set(KIND_NAMES))
-    if unknown:
-        raise ValueError(f"unknown kind of perturbation {unknown[0]!r}; known: {', '.join(KIND_NAMES)}")
-    n = max(x.features.shape[0] for x in inputs)
+    size = sum(len(x.features) for x in inputs)
+    if not inputs or len(kinds) != size:
+        raise ValueError(f"{size} comparisons and {len(kinds)} kinds; one kind for each is needed")
+    n = max(x.features.shape[1] for x in inputs)
     # a panel of one gene has no neighbours; tensors still need a place for one
     k = max(1, *(x.neighbours.shape[1] for x in inputs))
-    size = len(inputs)
-    features = np.zeros((size, n, inputs[0].features.shape[1]), dtype=np.float32)
-    neighbours = np.zeros((size, n, k), dtype=np.int64)
-    edges = np.zeros((size, n, k, inputs[0].edges.shape[2]), dtype=np.float32)
-    edge_mask = np.zeros((size, n, k), dtype=bool)
-    mixing = np.zeros((size, inputs[0].mixing.shape[0], n, n), dtype=np.float32)
-    mask = np.zeros((size, n), dtype=bool)
-    for b, x in enumerate(inputs):
+    features = torch.zeros(size, n, inputs[0].features.shape[2], device="cpu")
+    neighbours = torch.zeros(size, n, k, dtype=torch.int64, device="cpu")
+    edges = torch.zeros(size, n, k, inputs[0].edges.shape[3], device="cpu")
+    edge_mask = torch.zeros(size, n, k, dtype=torch.bool, device="cpu")
+    mask = torch.zeros(size, n, dtype=torch.bool, device="cpu")
+    start = 0
+    for x in inputs:
         genes, width = x.neighbours.shape
-        features[b, :genes] = x.features
-        neighbours[b, :genes, :width] = np.maximum(x.neighbours, 0)
-        edges[b, :genes, :width] = x.edges
-        edge_mask[b, :genes, :width] = x.neighbours >= 0
-        mixing[b, :, :genes, :genes] = x.mixing
-        mask[b, :genes] = True
-    kind = [KIND_NAMES.index(name or "unknown") for name in kinds]
-    arrays = (features, neighbours, edges, edge_mask, mixing, mask, np.array(kind))
-    return GeneBatch(*(torch.from_numpy(array) for array in arrays))
+        at = slice(start, start + len(x.features))
+        start = at.stop
+        features[at, :genes] = x.features
+        neighbours[at, :genes, :width] = x.neighbours.clamp_min(0)
+        edges[at, :genes, :width] = x.edges
+        edge_mask[at, :genes, :width] = x.neighbours >= 0
+        mask[at, :genes] = True
+    return GeneBatch(features, neighbours, edges, edge_mask, mask, kind_indices(kinds))
 
 
 class NeighbourMessages(nn.Module):
-    """Each gene sums messages from its neighbours, made from both genes and their pair's features."""
+    """Each gene sums its neighbours' values, with signed weights made from what is known of each pair.
 
-    def __init__(self, channels: int, edge_features: int, edge_channels: int) -> None:
+    Where nothing is known of any pair, or there are none, nothing is added.
+    """
+
+    def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.receiver = nn.Linear(channels, 2 * edge_channels)
-        self.sender = nn.Linear(channels, 2 * edge_channels, bias=False)
-        self.pair = nn.Linear(edge_features, 2 * edge_channels, bias=False)
-        self.out = nn.Linear(2 * edge_channels, channels)
+        d, self.heads, width = config.channels, config.message_heads, config.message_channels
+        self.norm = nn.LayerNorm(d)
+        self.pair = nn.Sequential(
+            nn.Linear(config.edges, 2 * self.heads), nn.GELU(), nn.Linear(2 * self.heads, self.heads)
+        )
+        self.value = nn.Linear(d, width)
+        self.gate = nn.Linear(d, width + self.heads)
+        self.out = nn.Linear(width + self.heads, d, bias=False)
 
     def forward(self, x: Tensor, batch: GeneBatch) -> Tensor:
         """B x N x d to B x N x d."""
+        assert batch.edges is not None
         y = self.norm(x)
-        b, n, k = batch.neighbours.shape
-        sent = self.sender(y)
-        index = batch.neighbours.reshape(b, n * k, 1).expand(-1, -1, sent.shape[-1])
-        sent = sent.gather(1, index).view(b, n, k, -1)
-        message = self.receiver(y)[:, :, None] + sent + self.pair(batch.edges)  # B x N x K x 2e
-        gate, value = message.chunk(2, dim=-1)
+        b, n, k, _ = batch.edges.shape
         exists = batch.edge_mask[..., None]
-        message = torch.sigmoid(gate) * F.gelu(value) * exists
         # the panel's own number of neighbours, not that of the largest panel in the batch
-        number = exists.sum(dim=2).clamp_min(1).to(message.dtype)
-        largest = message.masked_fill(~exists, torch.finfo(message.dtype).min).amax(dim=2)
-        largest = largest.masked_fill(~exists.any(dim=2), 0.0)
-        return self.out(torch.cat([message.sum(dim=2) / number.sqrt(), largest], dim=-1))
+        number = exists.sum(dim=2, keepdim=True).clamp_min(1).sqrt()
+        weight = self.pair(batch.edges) * exists / number  # B x N x K x H
+        value = _gather(self.value(y), batch.neighbours).view(b, n, k, self.heads, -1)
+        mixed = (weight[..., None] * value).sum(dim=2).view(b, n, -1)
+        message = torch.cat([mixed, weight.sum(dim=2)], dim=-1)
+        return self.out(message * torch.sigmoid(self.gate(y)))
 
 
-class SignedMixing(nn.Module):
-    """Each gene sums the others' values with fixed signed weights: a learned, repeatable projection."""
+def _gather(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of B x N x c at B (or 1) x N x K, as B x N x K x c."""
+    b, n, c = values.shape
+    if len(index) == 1:
+        return values.index_select(1, index.reshape(-1)).view(b, n, -1, c)
+    flat = (index + torch.arange(b, device=index.device)[:, None, None] * n).reshape(-1)
+    return values.reshape(b * n, c).index_select(0, flat).view(b, n, -1, c)
 
-    def __init__(self, channels: int, matrices: int, mixing_channels: int) -> None:
+
+class PointAttention(nn.Module):
+    """Learned points attend to all genes, and every gene to the points."""
+
+    def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()
-        self.matrices = matrices
-        self.norm = nn.LayerNorm(channels)
-        self.value = nn.Linear(channels, matrices * mixing_channels)
-        self.gate = nn.Linear(channels, matrices * mixing_channels)
-        self.out = nn.Linear(matrices * mixing_channels, channels)
-
-    def forward(self, x: Tensor, mixing: Tensor) -> Tensor:
-        """B x N x d to B x N x d."""
-        b, n, _ = x.shape
-        y = self.norm(x)
-        value = self.value(y).view(b, n, self.matrices, -1).transpose(1, 2)  # B x M x N x c
-        mixed = (mixing @ value).transpose(1, 2).reshape(b, n, -1)
-        return self.out(mixed * torch.sigmoid(self.gate(y)))
-
-
-class GlobalAttention(nn.Module):
-    """Multi-head attention of every gene to all genes."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
+        d, self.heads = config.channels, config.heads
+        self.norm = nn.LayerNorm(d)
+        self.points = nn.Parameter(torch.randn(config.points, d))
+        self.of_genes = nn.Linear(d, 3 * d)
+        self.of_points = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * d))
+        self.out = nn.Linear(d, d)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """B x N x d to B x N x d."""
         b, n, d = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        return self.out(y.transpose(1, 2).reshape(b, n, d))
+
+        def split(values: Tensor) -> Tensor:
+            return values.view(b, -1, self.heads, d // self.heads).transpose(1, 2)
+
+        query, key, value = map(split, self.of_genes(self.norm(x)).chunk(3, dim=-1))
+        sharpness = torch.log(mask.sum(dim=1).clamp_min(2).to(x.dtype)) / np.log(USUAL_GENES)
+        points = split(self.points.expand(b, -1, -1) * sharpness[:, None, None])
+        seen = F.scaled_dot_product_attention(points, key, value, attn_mask=mask[:, None, None, :])
+        key, value = map(split, self.of_points(seen.transpose(1, 2).reshape(b, -1, d)).chunk(2, dim=-1))
+        read = F.scaled_dot_product_attention(query, key, value)
+        return self.out(read.transpose(1, 2).reshape(b, n, d))
 
 
 class Layer(nn.Module):
-    """Neighbours, signed mixing, attention to all genes, feed-forward; each with a residual."""
+    """Neighbours, attention to all genes, feed-forward; each with a residual."""
 
     def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()
         d = config.channels
-        self.neighbours = NeighbourMessages(d, config.edges, config.edge_channels)
-        self.mixing = SignedMixing(d, config.mixing, config.mixing_channels)
-        self.attention = GlobalAttention(d, config.heads)
+        self.neighbours = NeighbourMessages(config)
+        self.attention = PointAttention(config)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * d, d)
         )
@@ -255,8 +315,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, batch: GeneBatch) -> Tensor:
         """B x N x d to B x N x d."""
-        x = x + self.dropout(self.neighbours(x, batch))
-        x = x + self.dropout(self.mixing(x, batch.mixing))
+        if batch.edges is not None:
+            x = x + self.dropout(self.neighbours(x, batch))
         x = x + self.dropout(self.attention(x, batch.mask))
         return x + self.dropout(self.feed_forward(x))
 
@@ -284,7 +344,7 @@ class Member(nn.Module):
     def _products(self, x: Tensor) -> AbstractContextManager[object]:
         """Products within the layers are in the type of their weights, where `in_bfloat16` cast those."""
         attention: Any = self.layers[0].attention
-        dtype = attention.qkv.weight.dtype
+        dtype = attention.of_genes.weight.dtype
         return torch.autocast(x.device.type, dtype) if dtype == torch.bfloat16 else nullcontext()
 
 

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from cdn_sc._contrasts import within_conditions
+from cdn_sc._contrasts import contrasts_of_screen
 from cdn_sc.simulate.counts import ScreenCounts, draw_technical, log_normalise, simulate_counts
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.simulate.perturbation import KINDS, Perturbation, check_kinds, choose_targets, draw_perturbation
@@ -67,17 +67,16 @@ def screen_pairs(
         Genes that take part without being measured, as a share of those that are; drawn from [0, 0.5]
         when None.
     measured_per_gene
-        Above 1, this many times `n_genes` are measured, and each group keeps the `n_genes` of them with
-        the largest absolute Welch t: what a choice of candidates by differential expression leaves. Nothing
-        looks at the targets; those left out are counted in ``Pair.n_missing``. The groups then no longer
-        share one control array.
+        Above 1, this many times `n_genes` are measured, and the `n_genes` of them with the largest absolute
+        Welch t in any of the groups are kept: what a limit on the panel leaves. Nothing looks at the targets;
+        those left out are counted in ``Pair.n_missing``.
     of_interest
-        With `measured_per_gene` above 1: this share of each group's genes is chosen at random from the rest,
-        in place of the weakest, as a user adds genes of interest to those that changed.
+        With `measured_per_gene` above 1: this share of the genes is chosen at random from the rest, in place
+        of the weakest, as a user adds genes of interest to those that changed.
     effect, penetrance
         As of :func:`cdn_sc.simulate.perturbation.draw_perturbation`; drawn when None.
     contrasts
-        Whether pairs carry how the cells of the other groups vary within these, as
+        Whether pairs carry how the cells of the groups vary within these, as
         ``predict_targets(correlations="screen")`` uses them.
 
     Returns
@@ -116,8 +115,17 @@ def screen_pairs(
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
     parts = [values[screen_counts.group == index] for index in range(n_groups)]
+    kept = np.arange(n_measured)
+    if n_measured > n_genes:
+        kept = _most_changed(control, parts, n_genes - round(of_interest * n_genes))
+        rest = np.setdiff1d(np.arange(n_measured), kept)
+        added = rng.choice(rest, n_genes - kept.size, replace=False)
+        kept = np.sort(np.concatenate([kept, added]))
+        control, parts = _columns(control, kept), [_columns(part, kept) for part in parts]
+        graph = graph[np.ix_(kept, kept)]
+    others = contrasts_of_screen(n_control, parts) if contrasts else None
     pairs = []
-    for index, perturbation in enumerate(perturbations):
+    for perturbation, part in zip(perturbations, parts, strict=True):
         attributes: dict[str, str | int | float] = {
             "kind": perturbation.kind,
             "genes": n_genes,
@@ -126,15 +134,11 @@ def screen_pairs(
             "n_targets": len(perturbation.targets),
             "network": f"screen {crc32(control.data)}",
         }
-        targets = np.searchsorted(measured, perturbation.targets)
-        others = within_conditions([control[:0], *parts[:index], *parts[index + 1 :]]) if contrasts else None
-        pair = Pair(control, parts[index], targets, attributes, graph, others)
-        if n_measured > n_genes:
-            kept = _most_changed(control, pair.perturbed, n_genes - round(of_interest * n_genes))
-            rest = np.setdiff1d(np.arange(n_measured), kept)
-            added = rng.choice(rest, n_genes - kept.size, replace=False)
-            pair = _at_genes(pair, np.sort(np.concatenate([kept, added])))
-        pairs.append(pair)
+        hit = np.isin(kept, np.searchsorted(measured, perturbation.targets))
+        missing = len(perturbation.targets) - int(hit.sum())
+        pairs.append(
+            Pair(control, part, np.flatnonzero(hit), attributes, graph, others, n_missing=missing)
+        )
     return pairs
 
 
@@ -178,25 +182,18 @@ def _normalised(screen_counts: ScreenCounts, measured: np.ndarray, rng: np.rando
     return log_normalise(counts, totals, scale)
 
 
-def _at_genes(pair: Pair, kept: np.ndarray) -> Pair:
-    """The pair at some of its genes, indices ascending; targets that are none of them count as missing."""
-    targets = np.flatnonzero(np.isin(kept, pair.targets))
-    return Pair(
-        np.ascontiguousarray(pair.control[:, kept]),
-        np.ascontiguousarray(pair.perturbed[:, kept]),
-        targets,
-        pair.attributes,
-        None if pair.graph is None else pair.graph[np.ix_(kept, kept)],
-        None if pair.contrasts is None else np.ascontiguousarray(pair.contrasts[:, kept]),
-        n_missing=len(pair.targets) - len(targets),
-    )
+def _columns(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values[:, kept])
 
 
-def _most_changed(control: np.ndarray, perturbed: np.ndarray, number: int) -> np.ndarray:
-    """Indices, ascending, of the genes with the largest absolute Welch t."""
-    error = control.var(axis=0) / len(control) + perturbed.var(axis=0) / len(perturbed)
-    t = np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / np.sqrt(error + 1e-9)
-    return np.sort(np.argsort(-t, kind="stable")[:number])
+def _most_changed(control: np.ndarray, groups: Sequence[np.ndarray], number: int) -> np.ndarray:
+    """Indices, ascending, of the genes with the largest absolute Welch t in any of the groups."""
+    mean, variance = control.mean(axis=0), control.var(axis=0) / len(control)
+    strength = np.zeros(control.shape[1])
+    for cells in groups:
+        error = np.sqrt(variance + cells.var(axis=0) / len(cells) + 1e-9)
+        strength = np.maximum(strength, np.abs(cells.mean(axis=0) - mean) / error)
+    return np.sort(np.argsort(-strength, kind="stable")[:number])
 
 
 def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.ndarray:

@@ -14,16 +14,20 @@ from cdn_sc.tl._expression import Expression, is_sparse
 # As scanpy.tl.rank_genes_groups, so that the same genes get the same log fold change.
 _PSEUDO_MEAN = 1e-9
 _GENES_AT_ONCE = 1024
+# A gene that hardly any control cell has may be what a group was made to express: of that group's cells at
+# least this share, and this number, must have it.
+SHARE_IN_A_GROUP, CELLS_IN_A_GROUP = 0.1, 3
 
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """Of the cells of one arm, for every gene: mean, variance (n - 1) and whether it varies at all."""
+    """Of the cells of one arm, for every gene: mean, variance (n - 1), whether it varies at all, non-zeros."""
 
     n_cells: int
     mean: np.ndarray
     variance: np.ndarray
     varies: np.ndarray
+    n_detected: np.ndarray
 
 
 def arm_statistics(rows: Any) -> ArmStatistics:
@@ -32,28 +36,30 @@ def arm_statistics(rows: Any) -> ArmStatistics:
     if is_sparse(rows):
         rows = rows.tocsr()
         rows.sum_duplicates()
-        total, squares, lowest, highest = _column_sums(rows.indices, rows.data, n_genes, n_cells)
+        total, squares, lowest, highest, detected = _column_sums(rows.indices, rows.data, n_genes, n_cells)
         # Least and largest value, not the variance, tell exactly whether a gene is constant.
         varies = highest > lowest
         mean = total / n_cells
         variance = np.maximum(squares - n_cells * mean**2, 0) / max(n_cells - 1, 1)
     else:
         mean, variance, varies = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes, bool)
+        detected = np.empty(n_genes, np.int64)
         for start in range(0, n_genes, _GENES_AT_ONCE):
             block = slice(start, start + _GENES_AT_ONCE)
             values = np.asarray(rows[:, block], dtype=np.float64)
             mean[block] = values.mean(axis=0)
             variance[block] = values.var(axis=0) * n_cells / max(n_cells - 1, 1)
             varies[block] = values.max(axis=0) > values.min(axis=0)
-    return ArmStatistics(n_cells, mean, np.where(varies, variance, 0.0), varies)
+            detected[block] = np.count_nonzero(values, axis=0)
+    return ArmStatistics(n_cells, mean, np.where(varies, variance, 0.0), varies, detected)
 
 
 @compiled
 def _column_sums(indices, data, n_genes, n_cells):  # type: ignore[no-untyped-def]
-    """Sum, sum of squares, least and largest value of each column, from the stored values of sparse rows."""
+    """Sum, sum of squares, least and largest value, non-zeros of each column, from the stored values of rows."""
     total, squares = np.zeros(n_genes), np.zeros(n_genes)
     lowest, highest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf)
-    stored = np.zeros(n_genes, np.int64)
+    stored, detected = np.zeros(n_genes, np.int64), np.zeros(n_genes, np.int64)
     for place in range(len(indices)):
         gene, value = indices[place], float(data[place])
         total[gene] += value
@@ -61,10 +67,11 @@ def _column_sums(indices, data, n_genes, n_cells):  # type: ignore[no-untyped-de
         lowest[gene] = min(lowest[gene], value)
         highest[gene] = max(highest[gene], value)
         stored[gene] += 1
+        detected[gene] += value != 0.0
     for gene in range(n_genes):
         if stored[gene] < n_cells:
             lowest[gene], highest[gene] = min(lowest[gene], 0.0), max(highest[gene], 0.0)
-    return total, squares, lowest, highest
+    return total, squares, lowest, highest, detected
 
 
 def welch_t(control: ArmStatistics, perturbed: ArmStatistics) -> np.ndarray:
@@ -96,7 +103,7 @@ def candidate_genes(
     n_genes: int | None,
     mask: np.ndarray | None,
 ) -> np.ndarray:
-    """Return the positions of the candidate genes of a group, increasing.
+    """Return the positions of a group's own candidate genes, increasing, as published.
 
     Parameters
     ----------
@@ -117,25 +124,47 @@ def candidate_genes(
     return _strongest(control.varies | perturbed.varies, strength, n_genes, mask)
 
 
-class SharedCandidates:
-    """One choice of candidate genes for all groups, made while the groups are read one after another."""
+class Panel:
+    """One choice of genes for all groups of a screen, made while these are read one after another.
 
-    def __init__(self, control: ArmStatistics) -> None:
+    Parameters
+    ----------
+    control
+        Statistics of the control cells.
+    min_detection
+        Share of the control cells that must have a gene.
+    """
+
+    def __init__(self, control: ArmStatistics, min_detection: float) -> None:
         self._control = control
-        self._strength = np.zeros(len(control.mean))
+        self._min_detection = min_detection
         self._varies = control.varies.copy()
+        self._expressed = control.n_detected >= min_detection * control.n_cells
+        self._strength = np.zeros(len(control.mean))
 
     def add(self, perturbed: ArmStatistics) -> None:
         """Take a group into account."""
-        np.maximum(self._strength, np.abs(welch_t(self._control, perturbed)), out=self._strength)
         self._varies |= perturbed.varies
+        least = max(CELLS_IN_A_GROUP, max(SHARE_IN_A_GROUP, self._min_detection) * perturbed.n_cells)
+        self._expressed |= perturbed.n_detected >= least
+        np.maximum(self._strength, np.abs(welch_t(self._control, perturbed)), out=self._strength)
 
     def choose(self, *, n_genes: int | None, mask: np.ndarray | None) -> np.ndarray:
-        """Return the positions of the candidate genes, increasing: see `candidate_genes`.
+        """Return the positions of the genes, increasing.
 
-        Those with the largest absolute Welch t in any group, of the genes that vary in any arm.
+        Parameters
+        ----------
+        n_genes
+            How many at most: those with the largest absolute Welch t in any of the groups. `None`: no limit.
+        mask
+            Genes of the user's choice, in place of all expressed ones.
+
+        Returns
+        -------
+        Positions of genes that vary in the control cells or in a group.
         """
-        return _strongest(self._varies, self._strength, n_genes, mask)
+        allowed = self._varies if mask is not None else self._varies & self._expressed
+        return _strongest(allowed, self._strength, n_genes, mask)
 
 
 def _strongest(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -12,23 +13,24 @@ from cdn_sc.tl._candidates import arm_statistics
 from cdn_sc.tl._checks import LARGEST_VALUE
 from cdn_sc.tl._expression import Expression, dense, digest_of, extremes
 from cdn_sc.tl._randomness import draw_by_name
-from cdn_sc.tl._screen_cells import ScreenCells, draw_screen_cells
+from cdn_sc.tl._screen_cells import ScreenCells, ScreenContrasts, draw_screen_cells
 
 # More control cells than any bundled model has met in training would only cost time and memory.
 MOST_CONTROL_CELLS = 20_000
-# A group's own cells blur the very relations that its perturbation broke, measurably from this share of all
-# cells behind the correlations on; below, all groups share what is computed from those cells.
-LARGEST_OWN_SHARE = 0.02
 
 
 @dataclass(frozen=True)
 class ControlValues:
-    """At some genes: the control cells, and how the screen's cells vary, without the condition `without`."""
+    """At some genes: the control cells, and how the cells of the screen's conditions vary within these."""
 
     genes: np.ndarray
-    without: str | None
     values: np.ndarray
-    contrasts: np.ndarray | None
+    contrasts: ScreenContrasts | None
+
+    @cached_property
+    def contrasts_at_once(self) -> np.ndarray | None:
+        """The contrasts as one array, made once."""
+        return None if self.contrasts is None else np.concatenate(list(self.contrasts))
 
 
 class ControlCells:
@@ -79,9 +81,7 @@ class ControlCells:
         self._screen: ScreenCells | None = None
         if conditions is not None:
             number = MOST_CONTROL_CELLS - rows.shape[0]
-            self._screen = draw_screen_cells(expression, conditions, number, seed)
-        self._sizes = {} if self._screen is None else self._screen.sizes
-        self._relation_cells = rows.shape[0] + sum(self._sizes.values())
+            self._screen = draw_screen_cells(expression, conditions, rows.shape[0], number, seed)
         self._last: ControlValues | None = None
 
     @property
@@ -89,32 +89,27 @@ class ControlCells:
         """SHA-256 of all that groups are compared with, values of other conditions' cells included."""
         return sha256(digest_of(self._rows) + (b"" if self._screen is None else self._screen.digest)).digest()
 
-    def at(self, genes: np.ndarray, group: str) -> ControlValues:
-        """Return the values that a group is compared with.
+    def at(self, genes: np.ndarray) -> ControlValues:
+        """Return the values that groups are compared with.
 
-        The very same arrays as long as the genes, and what is left out, stay the same, so that models can
-        keep what they computed from them.
+        The very same objects as long as the genes stay the same, so that models can keep what they computed
+        from them.
 
         Parameters
         ----------
         genes
             Positions of the genes, in the order wanted.
-        group
-            Name of the group: where its own cells are many, they are not among those behind the correlations.
         """
-        own = self._sizes.get(group, 0)
-        without = group if own > LARGEST_OWN_SHARE * self._relation_cells else None
         # read and replaced as one object, so that threads never see values of different genes together
         last = self._last
         if last is not None and np.array_equal(last.genes, genes):
-            if last.without == without:
-                return last
-            values = last.values
-        else:
-            values = dense(self._rows, genes)
-            values.setflags(write=False)  # spares the model a check whether it was written over
-        contrasts = None if self._screen is None else self._screen.contrasts(genes, without)
-        self._last = last = ControlValues(genes, without, values, contrasts)
+            return last
+        values = dense(self._rows, genes)
+        values.setflags(write=False)  # spares the model a check whether it was written over
+        contrasts = None
+        if self._screen is not None and self._screen.members:
+            contrasts = self._screen.contrasts(genes)
+        self._last = last = ControlValues(genes, values, contrasts)
         return last
 
 

@@ -18,7 +18,7 @@ from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
 from cdn_sc._threads import torch_for_training
 from cdn_sc.errors import InputError
-from cdn_sc.get._arguments import check_whole_number
+from cdn_sc.get._arguments import check_share, check_whole_number
 from cdn_sc.settings import settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
@@ -28,7 +28,7 @@ from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._known_targets import known_targets, validation_labels
-from cdn_sc.tl._options import check_number_of_genes, check_options
+from cdn_sc.tl._options import check_options, number_of_genes
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._scoring import list_skipped
 from cdn_sc.tl._screen_pairs import (
@@ -60,8 +60,8 @@ def fine_tune(
     layer: str | None = None,
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
-    n_genes: int | None = 1000,
-    genes: str = "per_group",
+    n_genes: int | None = None,
+    min_detection: float = 0.01,
     min_cells: int = 10,
     validation: float | Iterable[str] = 0.2,
     epochs: int = 10,
@@ -108,7 +108,7 @@ def fine_tune(
         Models that can be told are then told in half of the steps, so that they predict both ways.
     layer, use_raw
         Where the values are, as in `predict_targets`.
-    mask_var, n_genes, genes
+    mask_var, n_genes, min_detection
         Which genes are candidates, as in `predict_targets`: the choice does not look at the targets. A
         group whose target is no candidate teaches what groups without a target among the candidates look
         like; where it validates, its target counts as ranked last. With `mask_var` groups with all targets
@@ -194,8 +194,8 @@ def fine_tune(
     from cdn_sc.models.tensors import tensors_sha256
     from cdn_sc.train import train
 
-    _check_arguments(adata, n_genes, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
-    check_options(kind, "fci", "fisherz", genes)
+    _check_arguments(adata, n_genes, min_detection, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
+    check_options(kind, "fci", "fisherz")
     trackers = trackers or ()
     if folder is None and "tensorboard" in trackers:
         raise InputError("trackers='tensorboard' writes files: name a folder for them in folder=.")
@@ -220,7 +220,7 @@ def fine_tune(
     mask = resolve_mask(mask_var, expression)
     check_type(expression, allow_counts=allow_counts)
     predictor = predictors.load_predictor(model, device=resolve_device(device))
-    check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    n_genes = number_of_genes(predictor, mask, n_genes, expression.shape[1])
     warn_of_guides(expression, mask, arms)
     if mask is not None:
         place = np.cumsum(mask) - 1
@@ -231,7 +231,9 @@ def fine_tune(
 
     conditions = arms.conditions if predictor.uses_correlations else None
     cells_of_control = ControlCells(expression, arms.control, seed, conditions)
-    options = CandidateOptions(genes, n_genes, mask, min_cells, predictor.min_genes)
+    options = CandidateOptions(
+        predictor.max_genes is None, n_genes, min_detection, mask, min_cells, predictor.min_genes
+    )
     usable, skipped, digest = training_groups(expression, cells_of_control, arms.groups, of_groups, options)
     if not usable:
         raise InputError(f"no group can be learned from: {list_skipped(skipped)}.")
@@ -316,6 +318,7 @@ def fine_tune(
 def _check_arguments(
     adata: AnnData,
     n_genes: int | None,
+    min_detection: float,
     min_cells: int,
     epochs: int,
     patience: int,
@@ -327,6 +330,7 @@ def _check_arguments(
         raise InputError(f"adata is a {type(adata).__name__}, and an AnnData is wanted.")
     if n_genes is not None:
         check_whole_number("n_genes", n_genes, 2)
+    check_share("min_detection", min_detection)
     for argument, value, least in (
         ("min_cells", min_cells, 2),
         ("epochs", epochs, 1),

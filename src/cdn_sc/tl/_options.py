@@ -18,7 +18,7 @@ _WHY = {"kind": "cannot be told the kind", "correlations": "reads no correlation
 
 
 def check_options(
-    kind: str | None, estimator: str, test: str, genes: str = "per_group", correlations: str = "screen"
+    kind: str | None, estimator: str, test: str, correlations: str = "screen"
 ) -> None:
     """Raise if one of these is unknown, or the estimator does not have the test."""
     from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
@@ -28,7 +28,6 @@ def check_options(
         ("kind", kind, KINDS),
         ("estimator", estimator, ESTIMATORS),
         ("test", test, TESTS),
-        ("genes", genes, ("per_group", "shared")),
         ("correlations", correlations, ("screen", "control")),
     ):
         if value not in choices and not (name == "kind" and value is None):
@@ -69,19 +68,22 @@ def options_with_effect(
     return given | {name: -1 if name == "n_subsets" else "" for name in ignored}
 
 
-def check_number_of_genes(
+def number_of_genes(
     predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
-) -> None:
-    """Raise if there can be more candidate genes than the model takes."""
+) -> int | None:
+    """Return how many genes are scored at most, None for all; raise if the model takes fewer than asked for."""
     most = predictor.max_genes
     if most is None:
-        return
+        return n_genes
     if mask is not None and mask.sum() > most:
         raise InputError(
             f"mask_var selects {int(mask.sum())} genes, but the model {predictor.name} takes {most} at most."
         )
-    if mask is None and min(n_all if n_genes is None else n_genes, n_all) > most:
+    if n_genes is None:
+        return most
+    if mask is None and min(n_genes, n_all) > most:
         raise InputError(
             f"n_genes={n_genes}, but the model {predictor.name} takes {most} genes at most: "
             f"pass n_genes={most}."
         )
+    return n_genes

@@ -13,7 +13,7 @@ from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
 from cdn_sc._threads import pools_held, share_threads
 from cdn_sc.errors import InputError
-from cdn_sc.get._arguments import check_whole_number
+from cdn_sc.get._arguments import check_share, check_whole_number
 from cdn_sc.get._predicted_targets_df import is_part_of_result, is_result
 from cdn_sc.settings import is_number_of_jobs, settings
 from cdn_sc.tl._candidates import resolve_mask
@@ -21,7 +21,7 @@ from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
-from cdn_sc.tl._options import check_number_of_genes, check_options, options_with_effect
+from cdn_sc.tl._options import check_options, number_of_genes, options_with_effect
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._result import assemble_table, skipped_table
@@ -44,8 +44,8 @@ def predict_targets(
     layer: str | None = None,
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
-    n_genes: int | None = 1000,
-    genes: str = "per_group",
+    n_genes: int | None = None,
+    min_detection: float = 0.01,
     n_subsets: int = 50,
     estimator: str = "fci",
     test: str = "fisherz",
@@ -97,20 +97,21 @@ def predict_targets(
     use_raw
         Whether to take the values from `adata.raw`.
     mask_var
-        Genes to score, in place of the choice by `n_genes`: a boolean column of `var` (that of
+        Genes to score, in place of all that are expressed: a boolean column of `var` (that of
         `adata.raw` with `use_raw`), or an array of booleans, one per gene. Other genes are not looked at.
     n_genes
-        How many candidate genes a group has at most: of the genes that vary in its cells or in the
-        control cells, those with the largest absolute Welch t (from each gene's means and variances
-        in the two sets of cells). `None`: all. A gene that is silent in the group alone stays a
-        candidate; a gene that is constant in both has no score.
-    genes
-        Whose candidates they are. `per_group`: every group has its own, as published. `shared`: all groups
-        have the same, those with the largest absolute Welch t in any of the groups (or `mask_var`), so that
-        what is computed from the control cells alone is computed once: faster in screens of many groups (more
-        than about 50 with `correlations="screen"`, see there). A
-        group's scores then depend on which other groups are scored with it; a candidate that varies in
-        neither of its arms is among the model's inputs, but has no row in the result.
+        How many genes are scored at most. `None`: all of the panel, or as many as the model takes. The panel
+        is one for all groups: the genes that enough cells have (`min_detection`), and that vary; of more than
+        `n_genes` those with the largest absolute Welch t (from each gene's means and variances in the two
+        sets of cells) in any of the groups. Models with a limit of their own (the published ones: 1000)
+        choose, as published, for each group by itself: of the genes that vary in its cells or in the control
+        cells those with the largest absolute Welch t. A gene that is silent in a group alone stays a
+        candidate; one that is constant in the group and in the control has no score there.
+    min_detection
+        Share of the control cells in which a gene must be detected (a value other than 0) to be in the
+        panel; or of the cells of one group, there a tenth and 3 cells at least, so that a gene which is
+        silent but where a perturbation switches it on is in it. Without effect on models with a limit of
+        their own, and with `mask_var`.
     n_subsets
         How many subsets of 5 genes a local graph is made of, per set of cells, for models that use
         graphs.
@@ -124,10 +125,10 @@ def predict_targets(
         Which cells tell how genes vary together, for models that read correlations. `screen`: the control
         cells and the cells of all other labels of `groupby`, whether or not they are in `groups`, as they
         vary within each label (20,000 cells in all at most, drawn by `rng`, fewer of dense matrices of more
-        than 10,000 genes; without the group's own, where those would be more than a fiftieth, so that such
-        groups share nothing): correlations sharpen with the number of cells, and most cells of a screen are
-        not control cells. `control`: the control cells alone, so that a group's scores depend on no other
-        condition; also where the conditions are of different cell types.
+        than 10,000 genes; of one label a twentieth of them at most): correlations sharpen with the number of
+        cells, and most cells of a screen are not control cells. `control`: the control cells alone, so that a
+        group's scores depend on no other condition but through the panel; also where the conditions are of
+        different cell types.
     min_cells
         How many cells the control and a group need at least. Smaller groups are skipped.
     key_added
@@ -148,8 +149,8 @@ def predict_targets(
         no more than `torch.get_num_threads()` and the variable `OMP_NUM_THREADS` say.
     rng
         Seed. Each group draws from a stream of its own, made from the seed and the group's name, the control
-        cells from one made from the seed, so that (with `genes="per_group"`) a result depends neither on
-        which other groups are scored with it, nor on their order, nor on `n_jobs`, but for rounding: small
+        cells from one made from the seed, so that a result depends neither on the order of the groups nor on
+        `n_jobs`, and on the other groups only through the panel and the correlations, but for rounding:
         groups go through the model together. Of a :class:`numpy.random.Generator` a seed is drawn, which
         advances it; `None` draws a fresh one. The seed is kept in the result.
     progress
@@ -182,7 +183,7 @@ def predict_targets(
         with which reading or preparing them failed.
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
-        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `genes`,
+        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `min_detection`,
         `n_subsets`, `estimator`, `test`, `correlations`, `precision`, `min_cells`, `seed`, `version` (of
         cdn-sc); an empty str stands for what was not given or has no effect on the model, and -1 for
         `n_genes=None` and for an `n_subsets` without effect.
@@ -221,8 +222,8 @@ def predict_targets(
     from cdn_sc import predictors
 
     started = time.perf_counter()
-    _check_arguments(adata, n_genes, n_subsets, min_cells, key_added, n_jobs, copy)
-    check_options(kind, estimator, test, genes, correlations)
+    _check_arguments(adata, n_genes, min_detection, n_subsets, min_cells, key_added, n_jobs, copy)
+    check_options(kind, estimator, test, correlations)
     predictors.check_precision(precision)
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
@@ -238,7 +239,7 @@ def predict_targets(
     check_type(expression, allow_counts=allow_counts)
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
-    check_number_of_genes(predictor, mask, n_genes, expression.shape[1])
+    n_genes = number_of_genes(predictor, mask, n_genes, expression.shape[1])
     warn_of_guides(expression, mask, arms)
     if mask is not None:
         expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
@@ -258,8 +259,8 @@ def predict_targets(
     )
     options = ScoringOptions(
         kind=kind,
-        genes=genes,
         n_genes=n_genes,
+        min_detection=min_detection,
         mask=mask,
         n_subsets=n_subsets,
         estimator=estimator,
@@ -268,12 +269,12 @@ def predict_targets(
         min_cells=min_cells,
         seed=seed,
     )
-    most_genes = min(n_genes or expression.shape[1], expression.shape[1]) if mask is None else int(mask.sum())
-    at_once, threads_within = share_threads(n_jobs, len(arms.groups), most_genes)
-    with pools_held():
+    at_once, threads_within = share_threads(n_jobs, len(arms.groups))
+    # what is done once has all threads within its products; then they take groups
+    with pools_held(at_once * threads_within):
         scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
-        if genes == "shared":
-            scorer.choose_shared_genes(arms.groups)
+        scorer.prepare_screen(arms.groups)
+    with pools_held():
         results, skipped = score_groups(
             scorer,
             arms.groups,
@@ -292,7 +293,7 @@ def predict_targets(
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
             "n_genes": -1 if n_genes is None else int(n_genes),
-            "genes": genes,
+            "min_detection": float(min_detection),
             "precision": precision,
             "min_cells": int(min_cells),
             "seed": seed,
@@ -323,6 +324,7 @@ def predict_targets(
 def _check_arguments(
     adata: AnnData,
     n_genes: int | None,
+    min_detection: float,
     n_subsets: int,
     min_cells: int,
     key_added: str,
@@ -340,6 +342,7 @@ def _check_arguments(
         raise InputError("copy=True cannot copy a backed adata: take adata.to_memory() first, or copy=False.")
     if n_genes is not None:
         check_whole_number("n_genes", n_genes, 1)
+    check_share("min_detection", min_detection)
     check_whole_number("n_subsets", n_subsets, 1)
     check_whole_number("min_cells", min_cells, 2)
     if not isinstance(key_added, str) or not key_added or "/" in key_added:

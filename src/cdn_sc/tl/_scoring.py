@@ -8,7 +8,7 @@ import numpy as np
 
 from cdn_sc.errors import DeviceError
 from cdn_sc.tl._candidates import (
-    SharedCandidates,
+    Panel,
     arm_statistics,
     candidate_genes,
     log_fold_change,
@@ -33,8 +33,8 @@ class ScoringOptions:
     """What the scoring of each group needs to know of the call."""
 
     kind: str | None
-    genes: str
     n_genes: int | None
+    min_detection: float
     mask: np.ndarray | None
     n_subsets: int
     estimator: str
@@ -83,14 +83,17 @@ class Scorer:
         self._control = ControlCells(expression, control, options.seed, conditions if reads_screen else None)
         self._logarithmic = looks_logarithmic(*self._control.extremes, expression.log_scale)
         self._place_by_name = np.argsort(np.argsort(expression.var_names))
-        self._shared: np.ndarray | None = None
+        self._panel: np.ndarray | None = None
 
-    def choose_shared_genes(self, groups: Mapping[str, np.ndarray]) -> None:
-        """Choose the candidate genes once for all groups, in one pass over their cells.
+    def prepare_screen(self, groups: Mapping[str, np.ndarray]) -> None:
+        """Choose one panel of genes for all groups, in one pass over their cells, and do its control side.
 
+        Models with a limit of their own choose for each group, as published: for them nothing is done.
         Groups that will be skipped, for their number of cells or their values, have no say.
         """
-        candidates = SharedCandidates(self._control.statistics)
+        if self.predictor.max_genes is not None:
+            return
+        panel = Panel(self._control.statistics, self._options.min_detection)
         for cells in groups.values():
             if len(cells) >= self._options.min_cells:
                 try:
@@ -98,8 +101,12 @@ class Scorer:
                 except OSError:  # `prepare` says so
                     continue
                 if not too_large(*extremes(rows)):
-                    candidates.add(arm_statistics(rows))
-        self._shared = candidates.choose(n_genes=self._options.n_genes, mask=self._options.mask)
+                    panel.add(arm_statistics(rows))
+        genes = panel.choose(n_genes=self._options.n_genes, mask=self._options.mask)
+        self._panel = genes[np.argsort(self._place_by_name[genes])]
+        if self._panel.size:
+            control = self._control.at(self._panel)
+            self.predictor.prepare_control(control.values, control.contrasts)
 
     def batch_size(self, n_genes: int) -> int:
         """Return how many groups with this many candidates the model takes at once."""
@@ -140,13 +147,13 @@ class Scorer:
         if too_large(low, high):
             raise GroupSkippedError(too_large(low, high))
         statistics = arm_statistics(rows)
-        genes = self._shared
+        # genes and cells in the order of their names, so that nothing depends on how the object is sorted
+        genes = self._panel
         if genes is None:
             genes = candidate_genes(
                 self._control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
             )
-        # genes and cells in the order of their names, so that nothing depends on how the object is sorted
-        genes = genes[np.argsort(self._place_by_name[genes])]
+            genes = genes[np.argsort(self._place_by_name[genes])]
         by_name = np.argsort(self._expression.cell_names[cells])
         varies = (self._control.statistics.varies | statistics.varies)[genes]
         among = "" if options.mask is None else " of mask_var"
@@ -166,12 +173,12 @@ class Scorer:
         return PreparedGroup(
             group=group,
             genes=genes,
-            # a shared candidate that is constant in both arms of this group has no score here
+            # a gene of the panel that is constant in both arms of this group has no score here
             varies=varies,
             logfoldchange=change[genes],
             t_statistic=welch_t(self._control.statistics, statistics)[genes].astype(np.float32),
             extremes=(low, high),
-            comparison=self._comparison(self._control.at(genes, group), dense(rows, genes)[by_name], group),
+            comparison=self._comparison(self._control.at(genes), dense(rows, genes)[by_name], group),
         )
 
     def finish(self, prepared: "PreparedGroup", prediction: "Prediction") -> GroupResult:

@@ -1,6 +1,6 @@
 """Cells of all conditions of a screen, as far as they tell how genes vary together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from cdn_sc._contrasts import within_conditions
+from cdn_sc._contrasts import FEWEST_OF_A_CONDITION, contrasts_of_condition, most_of_a_condition
 from cdn_sc._logging import logger
 from cdn_sc.tl._checks import LARGEST_VALUE
 from cdn_sc.tl._expression import Expression, dense, digest_of, is_sparse
@@ -17,8 +17,6 @@ from cdn_sc.tl._randomness import draw_by_name
 
 # Dense matrices of very many genes: at most this many values are held.
 MOST_DENSE_VALUES = 200_000_000
-# Of fewer cells of a condition little is left once their mean is taken out.
-FEWEST_OF_A_CONDITION = 10
 _ROWS_AT_ONCE = 1024
 
 
@@ -38,11 +36,6 @@ class ScreenCells:
     members: dict[str, np.ndarray]
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Number of cells of each condition."""
-        return {name: len(cells) for name, cells in self.members.items()}
-
-    @property
     def digest(self) -> bytes:
         """SHA-256 of the cells and of the conditions that they belong to."""
         digest = sha256(digest_of(self.rows))
@@ -51,25 +44,40 @@ class ScreenCells:
             digest.update(cells.tobytes())
         return digest.digest()
 
-    def contrasts(self, genes: np.ndarray, without: str | None = None) -> np.ndarray:
-        """Return how these cells vary within their conditions: see `within_conditions`.
+    def contrasts(self, genes: np.ndarray) -> "ScreenContrasts":
+        """Return how these cells vary within their conditions at some genes."""
+        return ScreenContrasts(self, genes)
 
-        Parameters
-        ----------
-        genes
-            Positions of the genes.
-        without
-            Condition whose cells are left out.
-        """
-        values = dense(self.rows, genes)
-        kept = [values[cells] for name, cells in self.members.items() if name != without]
-        return within_conditions([values[:0], *kept])
+
+@dataclass(frozen=True)
+class ScreenContrasts:
+    """Contrasts of one condition after another, made dense when they are asked for.
+
+    See :func:`cdn_sc._contrasts.within_conditions`.
+    """
+
+    cells: ScreenCells
+    genes: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Contrasts x genes of some conditions at a time."""
+        values: list[np.ndarray] = []
+        rows = self.cells.rows.tocsr() if is_sparse(self.cells.rows) else self.cells.rows
+        for members in self.cells.members.values():
+            values.append(contrasts_of_condition(dense(rows[members], self.genes)))
+            if sum(map(len, values)) >= _ROWS_AT_ONCE:
+                yield np.concatenate(values)
+                values = []
+        if values:
+            yield np.concatenate(values)
 
 
 def draw_screen_cells(
-    expression: Expression, conditions: Mapping[str, np.ndarray], number: int, seed: int
+    expression: Expression, conditions: Mapping[str, np.ndarray], n_control: int, number: int, seed: int
 ) -> ScreenCells:
     """Draw cells of all conditions alike, or of as many conditions as give ten cells each.
+
+    No condition has more than its share of the cells, see :func:`cdn_sc._contrasts.most_of_a_condition`.
 
     Parameters
     ----------
@@ -77,6 +85,8 @@ def draw_screen_cells(
         The values.
     conditions
         Rows of the cells of each condition, increasing.
+    n_control
+        Number of control cells.
     number
         How many cells at most; fewer of a dense matrix of more than 10,000 genes.
     seed
@@ -89,6 +99,12 @@ def draw_screen_cells(
     """
     if not expression.is_sparse:
         number = min(number, MOST_DENSE_VALUES // max(expression.shape[1], 1))
+    most = most_of_a_condition(n_control, [len(cells) for cells in conditions.values()])
+    conditions = {
+        name: cells[draw_by_name(expression.cell_names[cells], most, seed, "condition")]
+        for name, cells in conditions.items()
+        if min(len(cells), most) >= FEWEST_OF_A_CONDITION
+    }
     drawn = _draw(conditions, expression.cell_names, max(number, 0), seed)
     try:
         cells, rows = _read(expression, drawn)
@@ -101,7 +117,7 @@ def draw_screen_cells(
     place = np.full(expression.shape[0], -1)
     place[cells] = np.arange(len(cells))
     members = {name: place[of_it][place[of_it] >= 0] for name, of_it in drawn.items()}
-    members = {name: found for name, found in members.items() if len(found) >= 2}
+    members = {name: found for name, found in members.items() if len(found) >= FEWEST_OF_A_CONDITION}
     logger.debug(
         "Correlations also from %d cells of %d conditions of %d (%d cells of unusable values left out).",
         sum(map(len, members.values())),

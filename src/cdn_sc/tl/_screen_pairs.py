@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 
 from cdn_sc.simulate.pair import Pair
-from cdn_sc.tl._candidates import ArmStatistics, SharedCandidates, arm_statistics, candidate_genes
+from cdn_sc.tl._candidates import ArmStatistics, Panel, arm_statistics, candidate_genes
 from cdn_sc.tl._control_cells import ControlCells, too_large
 from cdn_sc.tl._expression import Expression, dense, digest_of, extremes
 
@@ -17,8 +17,9 @@ from cdn_sc.tl._expression import Expression, dense, digest_of, extremes
 class CandidateOptions:
     """How candidate genes are chosen, as `cdn_sc.tl.predict_targets` takes it, and which groups will do."""
 
-    genes: str
+    one_panel: bool
     n_genes: int | None
+    min_detection: float
     mask: np.ndarray | None
     min_cells: int
     min_genes: int
@@ -65,13 +66,13 @@ class ScreenPairs(Sequence[Pair]):
             attributes["kind"] = self._kind
         perturbed = dense(self._expression.rows(group.cells), group.genes)
         targets = np.searchsorted(group.genes, group.targets)
-        control = self._control.at(group.genes, group.label)
+        control = self._control.at(group.genes)
         return Pair(
             control.values,
             perturbed,
             targets,
             attributes,
-            contrasts=control.contrasts,
+            contrasts=control.contrasts_at_once,
             n_missing=len(group.missing),
         )
 
@@ -116,7 +117,7 @@ def training_groups(
     contents: dict[str, bytes] = {}
     usable: dict[str, ArmStatistics] = {}
     skipped: dict[str, str] = {}
-    shared = SharedCandidates(control.statistics)
+    panel = Panel(control.statistics, options.min_detection)
     for label in targets:
         cells = groups[label]
         if len(cells) < options.min_cells:
@@ -128,10 +129,8 @@ def training_groups(
             continue
         usable[label] = arm_statistics(rows)
         contents[label] = digest_of(rows)
-        shared.add(usable[label])
-    chosen = None
-    if options.genes == "shared":
-        chosen = shared.choose(n_genes=options.n_genes, mask=options.mask)
+        panel.add(usable[label])
+    chosen = panel.choose(n_genes=options.n_genes, mask=options.mask) if options.one_panel else None
     found = []
     for label, statistics in usable.items():
         genes = chosen

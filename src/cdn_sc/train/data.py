@@ -4,8 +4,10 @@ Options of a source ``scm``: ``genes``, a range to draw the number of genes of a
 ``gene_choices``, a list to choose it from; all others go to :func:`cdn_sc.simulate.scm_pair`.
 
 Options of a source ``screen``: ``genes``, a range; ``control_cells``, a range; ``values``, the largest number
-of control cells times genes; ``groups``, the groups a network; ``selected``, the share of networks whose
-panels are the most changed genes of larger ones, half of these with some genes of interest among them;
+of control cells times genes; ``groups``, the groups a network; ``large``, the share of batches that are one
+screen of four groups with ``large_genes`` genes, a range, and ``large_values`` values at most; ``selected``, the
+share of networks whose panels are the most changed genes of larger ones, half of these with some genes of
+interest among them;
 ``contrasts``, the share of networks whose correlations come from the cells of all conditions; all others go
 to :func:`cdn_sc.simulate.screen_pairs`.
 
@@ -28,6 +30,9 @@ from cdn_sc.simulate import Pair, scm_pair, screen_pairs
 from cdn_sc.train.config import SourceConfig, TrainConfig
 from cdn_sc.train.pairs import PairSet, epoch_positions, with_fewer_cells
 from cdn_sc.train.published import PublishedSet, read_published
+
+# Groups of a screen of very many genes in a batch: few, since each costs as much as a batch of small ones.
+PAIRS_OF_LARGE = 4
 
 
 def read_published_once(folder: str, splits: str) -> PublishedSet:
@@ -212,13 +217,17 @@ def _draw_screen(
     The product of genes and control cells is bounded (``values``), so that no step takes very long.
     """
     options = dict(options)
-    genes = _log_uniform(rng, *options.pop("genes", (24, 600)))
+    sizes, values = options.pop("genes", (24, 600)), options.pop("values", 1_000_000)
+    large_sizes = options.pop("large_genes", (1000, 4000))
+    large_values = options.pop("large_values", 6_000_000)
+    large = bool(rng.random() < options.pop("large", 0.0))
+    genes = _log_uniform(rng, *(large_sizes if large else sizes))
     selected = float(options.pop("selected", 0.0))
     contrasts = float(options.pop("contrasts", 0.0))
     groups = int(options.pop("groups", 8))
     low, high = options.pop("control_cells", (50, 20000))
-    high = max(low + 1, min(high, options.pop("values", 1_000_000) // genes))
-    number = int(np.clip(budget // genes, 1, max_pairs))
+    high = max(low + 1, min(high, (large_values if large else values) // genes))
+    number = PAIRS_OF_LARGE if large else int(np.clip(budget // genes, 1, max_pairs))
     pairs: list[Pair] = []
     while len(pairs) < number:
         # some panels are what differential expression leaves of a larger one, or that and a few more

@@ -76,6 +76,9 @@ _CHECKS: dict[str, dict[str, Check]] = {
     },
     "screen": {
         "genes": _integer_range(5, MOST_GENES),
+        "large": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
+        "large_genes": _integer_range(5, MOST_GENES),
+        "large_values": _integer(1, MOST_VALUES),
         "selected": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
         "contrasts": ("a share between 0 and 1", lambda value: _is_number(value, most=1.0)),
         "groups": _integer(1, 1_000),
