@@ -24,6 +24,7 @@ from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._options import check_options, number_of_genes, options_with_effect
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
+from cdn_sc.tl._regroup import rows_by_group
 from cdn_sc.tl._result import assemble_table, skipped_table
 from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped
 
@@ -244,8 +245,6 @@ def predict_targets(
     if mask is not None:
         expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
     used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
-    scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
-
     logger.info(
         "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
         "model %s on %s.",
@@ -270,18 +269,20 @@ def predict_targets(
         seed=seed,
     )
     at_once, threads_within = share_threads(n_jobs, len(arms.groups))
-    # what is done once has all threads within its products; then they take groups
-    with pools_held(at_once * threads_within):
-        scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
-        scorer.prepare_screen(arms.groups)
-    with pools_held():
-        results, skipped = score_groups(
-            scorer,
-            arms.groups,
-            n_jobs=at_once,
-            threads_within=threads_within,
-            progress=settings.show_progress if progress is None else progress,
-        )
+    with rows_by_group(expression, arms) as values:
+        scan_values(adata, values, arms.cells, allow_counts=allow_counts)
+        # what is done once has all threads within its products; then they take groups
+        with pools_held(at_once * threads_within):
+            scorer = Scorer(values, arms.control, arms.conditions, predictor, options)
+            scorer.prepare_screen(arms.groups)
+        with pools_held():
+            results, skipped = score_groups(
+                scorer,
+                arms.groups,
+                n_jobs=at_once,
+                threads_within=threads_within,
+                progress=settings.show_progress if progress is None else progress,
+            )
     result = {
         "params": {
             "groupby": groupby,
