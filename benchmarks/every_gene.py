@@ -40,14 +40,19 @@ def write_screen(path: Path, **options: object) -> None:
     adata.obs["perturbation"] = (
         adata.obs["perturbation"].astype(str).map(lambda label: names.get(label, label)).astype("category")
     )
-    adata.uns = {"targets": {names[group]: np.asarray(genes) for group, genes in targets.items()}, "kinds": kinds}
+    adata.uns = {
+        "targets": {names[group]: np.asarray(genes) for group, genes in targets.items()},
+        "kinds": kinds,
+    }
     adata.layers["counts"] = adata.X.copy()
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     adata.write_h5ad(path)
 
 
-def run(python: str, tool: str, path: Path, *arguments: str, source: Path | None = None, threads: int = 1) -> dict:
+def run(
+    python: str, tool: str, path: Path, *arguments: str, source: Path | None = None, threads: int = 1
+) -> dict:
     """Run one tool in a process of its own and return what it says."""
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -72,7 +77,12 @@ def candidates(folder: Path | None, n_networks: int) -> None:
             for network in range(n_networks):
                 rng = np.random.default_rng([n_genes, KINDS.index(kind), network, *b"candidates"])
                 pairs = simulate.screen_pairs(
-                    rng, n_genes=n_genes, n_groups=8, n_control=3000, n_perturbed=(200, 201), kinds={kind: 1.0}
+                    rng,
+                    n_genes=n_genes,
+                    n_groups=8,
+                    n_control=3000,
+                    n_perturbed=(200, 201),
+                    kinds={kind: 1.0},
                 )
                 control = arm_statistics(pairs[0].control)
                 panel = Panel(control, min_detection=0.01)
@@ -110,10 +120,17 @@ def accuracy(folder: Path | None, before: Path, n_networks: int, scratch: Path, 
         for kind in KINDS:
             path = scratch / "screen.h5ad"
             write_screen(
-                path, n_genes=n_genes, n_groups={kind: 8}, n_control=3000, n_perturbed=200, seed=7000 + network
+                path,
+                n_genes=n_genes,
+                n_groups={kind: 8},
+                n_control=3000,
+                n_perturbed=200,
+                seed=7000 + network,
             )
             for version, source in (("1.2", before), ("now", HERE.parent)):
-                ranks = run(sys.executable, "cdn-sc", path, "--repeats", "1", source=source, threads=2)["ranks"]
+                ranks = run(sys.executable, "cdn-sc", path, "--repeats", "1", source=source, threads=2)[
+                    "ranks"
+                ]
                 rows += [
                     {
                         "network": network, "kind": kind, "version": version, "group": group,
@@ -122,7 +139,9 @@ def accuracy(folder: Path | None, before: Path, n_networks: int, scratch: Path, 
                     for group, (of_group, _) in ranks.items()
                 ]  # fmt: skip
     table = pd.DataFrame(rows)
-    wide = table.pivot_table(index=["network", "kind", "group"], columns="version", values="average_precision")
+    wide = table.pivot_table(
+        index=["network", "kind", "group"], columns="version", values="average_precision"
+    )
     shown = []
     for kind, of_kind in wide.groupby("kind"):
         difference = of_kind["now"] - of_kind["1.2"]

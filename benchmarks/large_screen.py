@@ -67,7 +67,8 @@ def make(path: Path, n_cells: int, n_genes: int, n_groups: int, seed: int = 0) -
     adata = ad.AnnData(
         sparse.csr_matrix(counts.astype(np.float32)),
         obs=pd.DataFrame(
-            {"perturbation": pd.Categorical(np.array(labels)[order])}, index=[f"cell_{i}" for i in range(n_cells)]
+            {"perturbation": pd.Categorical(np.array(labels)[order])},
+            index=[f"cell_{i}" for i in range(n_cells)],
         ),
         var=pd.DataFrame(index=[f"gene_{i:04d}" for i in range(n_genes)]),
         uns={"targets": truth} if n_groups <= 1000 else {},

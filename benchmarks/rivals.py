@@ -23,7 +23,9 @@ import numpy as np
 CONTROL = "control"
 
 
-def cdn_sc(path: str, backed: bool, n_groups: int | None, options: dict) -> tuple[Callable[[], object], object]:
+def cdn_sc(
+    path: str, backed: bool, n_groups: int | None, options: dict
+) -> tuple[Callable[[], object], object]:
     """Return the call, and what it works on."""
     import cdn_sc
 

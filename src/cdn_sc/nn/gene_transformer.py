@@ -135,7 +135,6 @@ class GeneBatch:
             }
         )
 
-
     def groups(self, some: slice) -> GeneBatch:
         """Some of the comparisons of a batch that share their neighbours."""
         edges = None if self.edges is None else self.edges[some]

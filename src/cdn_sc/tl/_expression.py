@@ -48,7 +48,8 @@ class Expression:
         self.name = self.place.matrix
         self.var: pd.DataFrame = source.var
         self.var_names: pd.Index = source.var_names
-        self.cell_names: pd.Index = adata.obs_names
+        # names of several types, or missing ones, have no order of their own
+        self.cell_names = pd.Index([str(name) for name in adata.obs_names], dtype=object)
         values = adata.layers[layer] if layer is not None else source.X
         if values is None:
             raise InputError(
@@ -92,6 +93,11 @@ class Expression:
             "numpy array, a scipy sparse matrix or array, or a backed AnnData is wanted. For lazy arrays "
             "call adata.to_memory() first."
         )
+
+    @property
+    def places_by_name(self) -> np.ndarray:
+        """Place of each gene among all, by their names."""
+        return np.argsort(np.argsort([str(name) for name in self.var_names]))
 
     @property
     def is_sparse(self) -> bool:

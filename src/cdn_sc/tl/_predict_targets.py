@@ -125,8 +125,8 @@ def predict_targets(
     correlations
         Which cells tell how genes vary together, for models that read correlations. `screen`: the control
         cells and the cells of all other labels of `groupby`, whether or not they are in `groups`, as they
-        vary within each label (20,000 cells in all at most, drawn by `rng`, fewer of dense matrices of more
-        than 10,000 genes; of one label a twentieth of them at most): correlations sharpen with the number of
+        vary within each label (20,000 cells in all at most, drawn by `rng`, fewer where there are more than
+        20,000 genes; of one label a twentieth of them at most): correlations sharpen with the number of
         cells, and most cells of a screen are not control cells. `control`: the control cells alone, so that a
         group's scores depend on no other condition but through the panel; also where the conditions are of
         different cell types.
@@ -229,7 +229,9 @@ def predict_targets(
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
-    control = control if isinstance(control, str) or not isinstance(control, Iterable) else list(control)
+    control = (
+        control if isinstance(control, str | bytes) or not isinstance(control, Iterable) else list(control)
+    )
     groups = groups if isinstance(groups, str) or not isinstance(groups, Iterable) else list(groups)
     arms = split_into_arms(adata, groupby, control, groups)
     if len(arms.control) < min_cells:
@@ -357,7 +359,7 @@ def _check_arguments(
             "key_added."
         )
     if n_jobs is not None and not is_number_of_jobs(n_jobs):
-        raise InputError(f"n_jobs is a positive whole number, -1 for all cores, or None, not {n_jobs!r}.")
+        raise InputError(f"n_jobs is a positive whole number, or -1 for all cores, not {n_jobs!r}.")
 
 
 def _model_params(predictor: "Predictor") -> dict[str, str]:
