@@ -8,6 +8,7 @@ their squares it follows relations that are not linear.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -147,7 +148,7 @@ def over_genes(function: Callable[[slice], Found], n_genes: int) -> list[Found]:
     """
     n_threads = min(torch.get_num_threads(), max(1, n_genes // FEWEST_OF_A_THREAD))
     bounds = np.linspace(0, n_genes, n_threads + 1).astype(int)
-    some = [slice(int(start), int(stop)) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    some = [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
     if n_threads == 1:
         return [function(some[0])]
     with ThreadPoolExecutor(n_threads) as executor:
