@@ -32,6 +32,7 @@ def stand_in(monkeypatch):
         uses_correlations=False,
         device="cpu",
         prepare=prepare,
+        prepare_control=lambda control, contrasts: None,
         launch=lambda prepared: SimpleNamespace(fetch=lambda: prepared),
         batch_size=lambda n_genes, n_subsets: 2,
     )

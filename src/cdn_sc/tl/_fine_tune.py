@@ -194,7 +194,9 @@ def fine_tune(
     from cdn_sc.models.tensors import tensors_sha256
     from cdn_sc.train import train
 
-    _check_arguments(adata, n_genes, min_detection, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
+    _check_arguments(
+        adata, n_genes, min_detection, min_cells, epochs, patience, learning_rate, batch_size, cells_kept
+    )
     check_options(kind, "fci", "fisherz")
     trackers = trackers or ()
     if folder is None and "tensorboard" in trackers:

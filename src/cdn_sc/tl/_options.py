@@ -17,9 +17,7 @@ _WHY = {"kind": "cannot be told the kind", "correlations": "reads no correlation
 )
 
 
-def check_options(
-    kind: str | None, estimator: str, test: str, correlations: str = "screen"
-) -> None:
+def check_options(kind: str | None, estimator: str, test: str, correlations: str = "screen") -> None:
     """Raise if one of these is unknown, or the estimator does not have the test."""
     from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
     from cdn_sc.predictors import KINDS
