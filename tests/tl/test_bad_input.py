@@ -160,10 +160,11 @@ def test_no_gene_varies(screen, predictor):
 
 def test_more_genes_than_the_model_takes(screen, predictor):
     predictor.max_genes = 10
-    fails(screen, ValueError, "fake takes 10 genes at most: pass n_genes=10")
+    fails(screen, ValueError, "fake takes 10 genes at most: pass n_genes=10", n_genes=11)
     fails(screen, ValueError, "mask_var selects 11 genes.*takes 10", mask_var=np.arange(12) < 11)
-    predict_targets(screen, "perturbation", "control", n_genes=10)
-    assert "cdn_targets" in screen.uns
+    for options in ({"n_genes": 10}, {}):
+        predict_targets(screen, "perturbation", "control", **options)
+        assert screen.uns["cdn_targets"]["params"]["n_genes"] == 10
 
 
 def test_more_subsets_than_the_model_takes(screen, predictor):

@@ -381,7 +381,10 @@ def test_group_without_finite_scores_is_skipped(screen, predictor, monkeypatch):
 
 
 def test_group_with_fewer_genes_than_the_model_needs_is_skipped(screen, predictor):
-    predictor.min_genes = 2
+    predictor.min_genes, predictor.max_genes = (
+        2,
+        1000,
+    )  # as the published networks, which choose for each group
     values = np.full(screen.shape, 0.5, np.float32)
     values[:, 1] = screen.X[:, [1]].toarray()[:, 0]
     values[screen.obs["perturbation"] == "drug_A", 5] = np.arange(20)
