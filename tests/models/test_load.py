@@ -421,7 +421,7 @@ def edit_configuration(path, change, *, sealed=True):
         (lambda c: c.pop("card"), "cannot be read"),
         (
             lambda c: c.update(config={"architecture": "gene_transformer", "edge_channels": 32, "mixing": 6}),
-            "gene transformer of version 1 .* runs those of version 2: train it again",
+            "gene transformer of version 1 .* runs those of version 2: train or fine-tune it again",
         ),
         (lambda c: c.update(format=99), "has format 99"),
         (lambda c: c["config"].update(channels=16), "shape"),

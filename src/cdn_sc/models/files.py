@@ -111,8 +111,8 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
             raise WeightsError(f"{path.name} holds a network {architecture!r}; this version knows {known}")
         if architecture == "gene_transformer" and "edge_channels" in fields:
             raise WeightsError(
-                f"{path.name} holds a gene transformer of version 1 (as the bundled weights up to 1.3 "
-                "were), and this version of cdn-sc runs those of version 2: train it again"
+                f"{path.name} holds a gene transformer of version 1 (cdn-sc up to version 1.3 of the bundled "
+                "weights), and this version of cdn-sc runs those of version 2: train or fine-tune it again"
             )
         return ARCHITECTURES[architecture][0](**fields), state, card | {"checksum": checked}
     except WeightsError:
