@@ -419,10 +419,6 @@ def edit_configuration(path, change, *, sealed=True):
         (lambda c: c["config"].update(heads=3), "must divide"),
         (lambda c: c["config"].update(colour="red"), "cannot be read"),
         (lambda c: c.pop("card"), "cannot be read"),
-        (
-            lambda c: c.update(config={"architecture": "gene_transformer", "edge_channels": 32, "mixing": 6}),
-            "gene transformer of version 1 .* runs those of version 2: train or fine-tune it again",
-        ),
         (lambda c: c.update(format=99), "has format 99"),
         (lambda c: c["config"].update(channels=16), "shape"),
         (lambda c: c["config"].update(blocks=1), "0 missing, .* unknown"),

@@ -109,11 +109,6 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         if architecture not in ARCHITECTURES:
             known = ", ".join(sorted(ARCHITECTURES))
             raise WeightsError(f"{path.name} holds a network {architecture!r}; this version knows {known}")
-        if architecture == "gene_transformer" and "edge_channels" in fields:
-            raise WeightsError(
-                f"{path.name} holds a gene transformer of version 1 (cdn-sc up to version 1.3 of the bundled "
-                "weights), and this version of cdn-sc runs those of version 2: train or fine-tune it again"
-            )
         return ARCHITECTURES[architecture][0](**fields), state, card | {"checksum": checked}
     except WeightsError:
         raise
