@@ -99,6 +99,19 @@ def append_to(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
+def check_file(path: Path) -> None:
+    """Raise where a file could not be put in place: before any work is done.
+
+    Raises
+    ------
+    WriteError
+        As `check_writable`, and if there is a folder of that name.
+    """
+    check_writable(path)
+    if path.is_dir():
+        raise WriteError(f"cannot write {str(path)!r}: it is a folder.")
+
+
 def check_writable(path: Path) -> None:
     """Raise where a file, or a folder of that name, could not be put in place: before any work is done.
 
@@ -186,7 +199,7 @@ def _clear_strays(folder: Path) -> None:
                     continue
             else:
                 with FileLock(stray / _LOCK, timeout=0, thread_local=False):
-                    pass
+                    _put_back(stray)
             shutil.rmtree(stray, ignore_errors=True)
 
 
@@ -200,13 +213,15 @@ def _flush(path: Path) -> None:
 
 def _put_in_place(part: Path, target: Path) -> None:
     if target.is_dir() and part.is_dir():
-        # no system exchanges folders in one move everywhere; what was there comes back after an error
-        earlier = part.with_name("earlier")
-        os.replace(target, earlier)
+        # What was there stays beside, under its own name, until the new one is in place: after an error it comes
+        # back at once, after a kill when something is next written into the folder.
+        earlier = part.parent / _EARLIER
+        earlier.mkdir()
+        os.replace(target, earlier / target.name)
         try:
             os.replace(part, target)
         except BaseException:
-            os.replace(earlier, target)
+            os.replace(earlier / target.name, target)
             raise
     else:
         os.replace(part, target)
@@ -217,3 +232,10 @@ def _put_in_place(part: Path, target: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _put_back(stray: Path) -> None:
+    """Give back the folder that a killed process had moved aside, if its successor did not come."""
+    for moved in (stray / _EARLIER).glob("*"):
+        if not os.path.lexists(stray.parent / moved.name):
+            os.replace(moved, stray.parent / moved.name)

@@ -14,6 +14,7 @@ from cdn_sc.predictors import Prediction, Predictor
 from cdn_sc.tl._candidates import CELLS_IN_A_GROUP, Panel, arm_statistics, candidate_genes
 
 GROUPS = ["A", "B", "C"]
+PLACES = np.arange(10)
 
 
 def table(adata, **options):
@@ -95,12 +96,12 @@ def test_share_of_cells_that_must_have_a_gene(predictor, sparse_genes):
 
 def test_very_small_groups_do_not_add_genes_of_single_cells(sparse_genes):
     control = arm_statistics(sparse_genes[:400].X)
-    panel = Panel(control, 0.01)
+    panel = Panel(control, 0.01, PLACES)
     of_b = sparse_genes[440:480]
     few = arm_statistics(of_b[:12].X)  # gene 2 in 4 cells, gene 3 in 3, of 12
     panel.add(few)
     assert {2, 3} < set(panel.choose(n_genes=None, mask=None))
-    panel = Panel(control, 0.01)
+    panel = Panel(control, 0.01, PLACES)
     assert CELLS_IN_A_GROUP == 3
     panel.add(arm_statistics(of_b[2:12].X))  # gene 2 in 2 cells of 10
     assert not {2, 3} & set(panel.choose(n_genes=None, mask=None))
@@ -151,7 +152,7 @@ def test_models_with_a_limit_choose_for_each_group(predictor, sparse_genes):
     control = arm_statistics(sparse_genes[:400].X)
     for place, group in enumerate(GROUPS):
         of_it = arm_statistics(sparse_genes[400 + 40 * place :][:40].X)
-        expected = named(*candidate_genes(control, of_it, n_genes=3, mask=None))
+        expected = named(*candidate_genes(control, of_it, n_genes=3, mask=None, places=PLACES))
         assert genes_of(sparse_genes, group) == expected
     with pytest.raises(cdn_sc.errors.InputError, match="takes 3 genes at most: pass n_genes=3"):
         table(sparse_genes, n_genes=4)
@@ -268,14 +269,14 @@ def test_strongest_of_any_group():
     rng = np.random.default_rng(0)
     control = arm_statistics(rng.normal(size=(80, 9)))
     groups = [arm_statistics(rng.normal(size=(40, 9)) + 2.0 * (np.arange(9) == gene)) for gene in (2, 7)]
-    panel = Panel(control, 0.01)
+    panel = Panel(control, 0.01, PLACES)
     for group in groups:
         panel.add(group)
     assert panel.choose(n_genes=2, mask=None).tolist() == [2, 7]
     # of one group alone the choice is that group's own
-    alone = Panel(control, 0.01)
+    alone = Panel(control, 0.01, PLACES)
     alone.add(groups[0])
-    expected = candidate_genes(control, groups[0], n_genes=4, mask=None)
+    expected = candidate_genes(control, groups[0], n_genes=4, mask=None, places=PLACES)
     np.testing.assert_array_equal(alone.choose(n_genes=4, mask=None), expected)
 
 

@@ -107,11 +107,17 @@ def test_a_large_condition_beside_many_small_ones(seed):
     assert all(len(cells) == 10 for name, cells in drawn.items() if name != "c0")
 
 
-def test_dense_matrices_of_very_many_genes(screen, monkeypatch):
-    monkeypatch.setattr(_screen_cells, "MOST_DENSE_VALUES", 12 * 25)
+def test_matrices_of_very_many_genes(screen, monkeypatch):
+    """Fewer cells, the same whether the matrix is dense or sparse."""
     assert sum(sizes(cells_of(screen)).values()) == 80
-    screen.X = screen.X.toarray()
-    assert sum(sizes(cells_of(screen)).values()) == 20
+    monkeypatch.setattr(_screen_cells, "MOST_VALUES", 12 * 25)
+    found = []
+    for as_dense in (False, True):
+        if as_dense:
+            screen.X = screen.X.toarray()
+        assert sum(sizes(cells_of(screen)).values()) == 20
+        found.append(contrasts_of(cells_of(screen), np.arange(12)))
+    np.testing.assert_allclose(*found, atol=1e-6)
 
 
 def test_no_cells(screen, network):

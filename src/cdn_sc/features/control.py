@@ -7,12 +7,14 @@ four genes x genes matrices are held at once: the correlations, two inverses, an
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cdn_sc.features._device_statistics import ControlOnDevice
 from cdn_sc.features._rank_tests import sort_genes, tie_sums
 from cdn_sc.features._relations import (
     Programmes,
@@ -145,6 +147,11 @@ class ControlSummary:
         """Where the matrices are."""
         return self.correlation.device
 
+    @cached_property
+    def on_device(self) -> ControlOnDevice:
+        """What the statistics of groups need, on that device."""
+        return ControlOnDevice(self)
+
 
 class Moments(NamedTuple):
     """Per gene: mean, unbiased variance, excess kurtosis and share of non-zero values."""
@@ -215,9 +222,7 @@ def summarize_control(
     nothing = np.zeros_like(mean)
     for part in _as_parts(contrasts):
         if part.ndim != 2 or part.shape[1] != n_genes:
-            raise ValueError(
-                f"the contrasts have shape {part.shape}; contrasts x {n_genes} genes are needed"
-            )
+            raise ValueError(f"the contrasts have shape {part.shape}; contrasts x {n_genes} genes are needed")
         more = torch.from_numpy(standardise(part, nothing, variance)).to(device)
         products.addmm_(more.T, more)
         n_relation_cells += len(part)
@@ -387,9 +392,7 @@ def _row_scales(
         others[:, rows].fill_diagonal_(0.0)
         partial = precision.partial_rows(rows) ** 2
         sums.append(
-            torch.stack(
-                [others.sum(dim=1), row_squares(others), partial.sum(dim=1), row_squares(partial)]
-            )
+            torch.stack([others.sum(dim=1), row_squares(others), partial.sum(dim=1), row_squares(partial)])
         )
     of_correlation, of_square, of_partial, of_squared_partial = torch.cat(sums, dim=1)
     # of the correlations without the leading directions, C - V B V', and without its diagonal

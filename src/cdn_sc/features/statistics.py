@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cdn_sc._compile import compiled, compiled_sums
+from cdn_sc.features._device_statistics import statistics_on_device
 from cdn_sc.features._rank_tests import rank_tests
 from cdn_sc.features.control import ControlSummary, Moments, moments
 
@@ -75,6 +76,8 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
         )
     if len(values) < 2:
         raise ValueError(f"there are {len(values)} perturbed cells; at least 2 are needed")
+    if control.device.type != "cpu":
+        return GroupStatistics(len(values), **statistics_on_device(control, control.on_device, values))
     of_cells = moments(values)
     by_gene = np.ascontiguousarray(values.T)
     wilcoxon, rise, fall = rank_tests(control.sorted_values, np.sort(by_gene, axis=1), control.ties)
