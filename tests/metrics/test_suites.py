@@ -38,7 +38,7 @@ def test_real_suite_normalises_and_keeps_measured_targets(screen_file):
     np.testing.assert_allclose(totals, totals[0], rtol=1e-4)
     with pytest.raises(ValueError, match=r"no cell of .* 'untreated'"):
         next(suite("real", path=screen_file, control="untreated"))
-    with pytest.raises(ValueError, match=r"needs counts in X, obs\['guide'\]"):
+    with pytest.raises(ValueError, match=r"needs values in X, obs\['guide'\]"):
         next(suite("real", path=screen_file, groupby="guide"))
 
 
@@ -60,7 +60,7 @@ def test_real_files_that_cannot_be_used(screen_file, tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*odd\.h5ad as an h5ad file"):
         next(suite("real", path=tmp_path / "odd.h5ad"))
     without_counts = changed(screen_file, "none.h5ad", lambda adata: delattr(adata, "X"))
-    with pytest.raises(ValueError, match=r"none\.h5ad needs counts in X"):
+    with pytest.raises(ValueError, match=r"none\.h5ad needs values in X"):
         next(suite("real", path=without_counts))
     for number, truth in enumerate((["g3", "g5"], {"a": ["g3", "g5"]})):
         path = changed(
@@ -207,6 +207,12 @@ def test_suites_of_screens_draw_from_the_space_of_tests(name):
     rng.uniform()  # the number of control cells
     (expected,) = screen_pairs(rng, n_genes=30, kinds={"knockdown": 1.0}, **options)
     np.testing.assert_array_equal(first.control, expected.control)
+
+
+@pytest.mark.parametrize("name", ["screens", "screens_large"])
+def test_more_genes_than_are_simulated(name):
+    with pytest.raises(ValueError, match="genes is 20,001; screens of at most 20,000 genes are simulated"):
+        next(suite(name, genes=(30, 20_001)))
 
 
 def test_options_are_checked():

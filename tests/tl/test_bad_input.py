@@ -69,7 +69,7 @@ def fails(adata, error, match, groupby="perturbation", control="control", **opti
         ({"control": [{"control"}]}, ValueError, "control holds .'control'., a set"),
         ({"key_added": "a/b"}, ValueError, "without '/'"),
         ({"n_jobs": 0}, ValueError, "n_jobs"),
-        ({"rng": -1}, ValueError, "rng=-1 is no seed"),
+        ({"rng": -1}, ValueError, "-1 is no seed"),
         ({"rng": "seed"}, ValueError, "numpy.random.Generator, not a str"),
         ({"device": "cuda"}, RuntimeError, "finds no CUDA device"),
         ({"device": "gpu"}, RuntimeError, "is no device"),

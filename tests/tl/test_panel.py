@@ -265,6 +265,25 @@ def test_order_of_groups_genes_and_cells(sparse_genes):
         np.testing.assert_allclose(after["score"], before["score"], atol=1e-5)
 
 
+@pytest.mark.parametrize("max_genes", [None, 3])
+def test_ties_at_the_limit_go_by_name(predictor, screen, max_genes):
+    """Of genes that changed as much as each other, whatever their order in the object."""
+    predictor.max_genes = max_genes
+    values = screen.X.toarray()
+    values[:, 5:] = values[:, [4]]
+    screen.X = values
+    found = set(table(screen, groups=["drug_A"], n_genes=3)["gene"])
+    same = sorted(f"gene{i}" for i in range(4, 12))
+    kept = sorted(gene for gene in found if gene in same)
+    assert kept == same[: len(kept)]
+    order = np.random.default_rng(5).permutation(12)
+    assert set(table(screen[:, order].copy(), groups=["drug_A"], n_genes=3)["gene"]) == found
+    values[:, :4] = values[:, [4]]  # all genes alike
+    screen.X = values
+    for adata in (screen, screen[:, order].copy()):
+        assert set(table(adata, n_genes=3)["gene"]) == {"gene0", "gene1", "gene10"}
+
+
 def test_strongest_of_any_group():
     rng = np.random.default_rng(0)
     control = arm_statistics(rng.normal(size=(80, 9)))
