@@ -99,8 +99,9 @@ def candidates(folder: Path | None, n_networks: int) -> None:
                     silent += int((control.n_detected[missing] < 0.01 * control.n_cells).sum())
             rows.append(
                 {
-                    "genes": n_genes, "kind": kind, "targets": total, "lost, version 1.2": lost_before / total,
-                    "lost": lost / total, "of these in less than 1% of control cells": silent,
+                    "genes": n_genes, "kind": kind, "targets": total,
+                    "lost, version 1.2": lost_before / total, "lost": lost / total,
+                    "of these in less than 1% of control cells": silent,
                 }
             )  # fmt: skip
     note = f"{n_networks} networks of 8 groups each, 3,000 control and 200 perturbed cells. {machine()}."
@@ -128,15 +129,13 @@ def accuracy(folder: Path | None, before: Path, n_networks: int, scratch: Path, 
                 seed=7000 + network,
             )
             for version, source in (("1.2", before), ("now", HERE.parent)):
-                ranks = run(sys.executable, "cdn-sc", path, "--repeats", "1", source=source, threads=2)[
-                    "ranks"
-                ]
+                found = run(sys.executable, "cdn-sc", path, "--repeats", "1", source=source, threads=2)
                 rows += [
                     {
                         "network": network, "kind": kind, "version": version, "group": group,
                         "average_precision": average_precision(of_group),
                     }
-                    for group, (of_group, _) in ranks.items()
+                    for group, (of_group, _) in found["ranks"].items()
                 ]  # fmt: skip
     table = pd.DataFrame(rows)
     wide = table.pivot_table(
@@ -155,8 +154,9 @@ def accuracy(folder: Path | None, before: Path, n_networks: int, scratch: Path, 
             }
         )  # fmt: skip
     note = (
-        f"{n_networks} networks of {n_genes:,} genes and 8 groups of each kind, 3,000 control and 200 perturbed "
-        f"cells; mean average precision, with the interval over networks of the difference. {machine()}."
+        f"{n_networks} networks of {n_genes:,} genes and 8 groups of each kind, 3,000 control and 200 "
+        "perturbed cells; mean average precision, with the interval over networks of the difference. "
+        f"{machine()}."
     )
     write_table("every_gene_accuracy", pd.DataFrame(shown), note, folder)
 
@@ -194,8 +194,8 @@ def rivals(folder: Path | None, before: Path, python: str, scratch: Path) -> Non
     of_cipher = table.set_index("tool")["seconds"]["CIPHER, reverse prediction"]
     table["times CIPHER's"] = table["seconds"] / of_cipher
     note = (
-        "40 groups of 150 cells, 1,000 genes, 5,000 control cells, from the object in memory to ranked genes; "
-        f"medians of 3, two cores. {machine()}."
+        "40 groups of 150 cells, 1,000 genes, 5,000 control cells, from the object in memory to ranked "
+        f"genes; medians of 3, two cores. {machine()}."
     )
     write_table("every_gene_rivals", table, note, folder)
 

@@ -5,8 +5,8 @@
     python benchmarks/large_screen.py run /tmp/large.h5ad --rivals ../rivals/bin/python --output docs/results
 
 The screen is simulated, to the sparsity of a 10x screen, with its cells in random order, and written as
-log-normalised values in a sparse matrix; the file, of about 2 GB, is kept out of the repository. Each tool runs
-in a process of its own; scanpy's Wilcoxon on some of the groups, and its time extrapolated to all.
+log-normalised values in a sparse matrix; the file, of about 2 GB, is kept out of the repository. Each tool
+runs in a process of its own; scanpy's Wilcoxon on some of the groups, and its time extrapolated to all.
 """
 
 import argparse

@@ -5,8 +5,8 @@
 The file holds counts in ``layers["counts"]``, their logarithms in ``X``, labels of the perturbations in
 ``obs["perturbation"]`` (the name of the target gene, or ``control``) and the true targets in
 ``uns["targets"]``. The last line printed is JSON: seconds of each repeat, from the object in memory (from the
-file with ``--backed``) to ranked genes; peak memory in GB; and of cdn-sc the rank of each target, 0 where it is
-none of the candidates.
+file with ``--backed``) to ranked genes; peak memory in GB; and of cdn-sc the rank of each target, 0 where it
+is none of the candidates.
 """
 
 import argparse

@@ -16,6 +16,8 @@ from cdn_sc.errors import CdnScError, WriteError
 
 _PREFIX, _SUFFIX = ".cdn-sc-", ".tmp"
 _LOCK = "lock"
+# Where a folder lies while its successor takes its place
+_EARLIER = "earlier"
 # A folder of temporary files without a lock may be one that is just being made.
 _SECONDS_TO_LOCK = 60.0
 
@@ -213,8 +215,8 @@ def _flush(path: Path) -> None:
 
 def _put_in_place(part: Path, target: Path) -> None:
     if target.is_dir() and part.is_dir():
-        # What was there stays beside, under its own name, until the new one is in place: after an error it comes
-        # back at once, after a kill when something is next written into the folder.
+        # What was there stays beside, under its own name, until the new one is in place: after an error it
+        # comes back at once, after a kill when something is next written into the folder.
         earlier = part.parent / _EARLIER
         earlier.mkdir()
         os.replace(target, earlier / target.name)

@@ -1,4 +1,4 @@
-"""The statistics of a group on an accelerator: what `group_statistics` compiles for the processor, in tensors."""
+"""The statistics of a group on an accelerator: what is compiled for the processor, in tensors."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _rank_tests(control: ControlOnDevice, perturbed: Tensor) -> dict[str, Tensor
 
 
 def _residuals(standardised: Tensor, fit: tuple[Tensor, Tensor, bool]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and population variance of what a regression on neighbours leaves over, and that, cells x genes."""
+    """Mean and population variance of what a regression leaves over, and that, cells x genes."""
     regressors, coefficients, squares = fit
     neighbours = standardised[:, regressors.clamp_min(0)].clamp(-MAX_DEVIATION, MAX_DEVIATION)
     exists = regressors >= 0

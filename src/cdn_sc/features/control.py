@@ -280,8 +280,8 @@ def shrunken_precision(
     shrinkage
         Weight of the identity with many cells, in [0, 0.9).
     cells
-        Cells x genes whose sums of products are `correlation`: where they are few, the inverse costs less with
-        them (Woodbury's identity).
+        Cells x genes whose sums of products are `correlation`: where they are few, the inverse costs less
+        with them (Woodbury's identity).
     """
     n_genes = len(correlation)
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
@@ -310,7 +310,7 @@ def _inverse(correlation: Tensor, shrinkage: float) -> Tensor:
 
 def _inverse_from_cells(cells: Tensor, shrinkage: float) -> Tensor:
     """Inverse of (1 - s) C with ones on the diagonal, by few cells: it is D + W'W with a diagonal D."""
-    weights = cells * np.float32(np.sqrt(1.0 - shrinkage))
+    weights = cells * float(np.sqrt(1.0 - shrinkage))
     diagonal = 1.0 - (weights**2).sum(dim=0)
     scaled = weights / diagonal
     small = scaled @ weights.T

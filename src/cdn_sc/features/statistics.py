@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cdn_sc._compile import compiled, compiled_sums
+from cdn_sc._compile import compiled_sums
 from cdn_sc.features._device_statistics import statistics_on_device
 from cdn_sc.features._rank_tests import rank_tests
-from cdn_sc.features.control import ControlSummary, Moments, moments
+from cdn_sc.features.control import ControlSummary, moments
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,18 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
         by_gene, left, control.neighbours.cpu().numpy(), of_cells.variance > 0
     )
     return GroupStatistics(
-        len(values), *of_cells, wilcoxon, rise, fall, *quadratic, *linear, correlation, covariance, reverse
+        len(values),
+        **of_cells._asdict(),
+        wilcoxon=wilcoxon,
+        rise=rise,
+        fall=fall,
+        quadratic_mean=quadratic[0],
+        quadratic_variance=quadratic[1],
+        linear_mean=linear[0],
+        linear_variance=linear[1],
+        correlation=correlation,
+        residual_covariance=covariance,
+        reverse_covariance=reverse,
     )
 
 

@@ -1,7 +1,7 @@
-"""The gene transformer: one token a gene, messages between likely neighbours, attention through a few points.
+"""The gene transformer: one token a gene, messages between neighbours, attention through a few points.
 
-Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and memory
-in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
+Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and
+memory in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
 correlations within conditions, through weights made from what is known of each pair; then all genes, through
 a few learned points that attend to every gene and that every gene attends to (induced set attention: Lee et
 al. 2019, section 3.1).
@@ -84,7 +84,7 @@ class GeneTransformerConfig:
 
 
 class GeneInputsLike(Protocol):
-    """What :func:`collate_genes` reads of the groups of one screen, see :class:`cdn_sc.features.GeneInputs`."""
+    """What :func:`collate_genes` reads of a screen's groups, see :class:`cdn_sc.features.GeneInputs`."""
 
     @property
     def features(self) -> Tensor:
@@ -128,12 +128,8 @@ class GeneBatch:
 
     def to(self, device: torch.device | str) -> GeneBatch:
         """The same batch on another device; on CUDA without waiting for it."""
-        return GeneBatch(
-            **{
-                name: None if tensor is None else to_device(tensor, device)
-                for name, tensor in vars(self).items()
-            }
-        )
+        there = {name: to_device(values, device) for name, values in vars(self).items() if values is not None}
+        return replace(self, **there)
 
     def groups(self, some: slice) -> GeneBatch:
         """Some of the comparisons of a batch that share their neighbours."""

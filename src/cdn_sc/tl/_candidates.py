@@ -23,7 +23,7 @@ STEP = 1e-6
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """Of the cells of one arm, for every gene: mean, variance (n - 1), whether it varies at all, non-zeros."""
+    """Of the cells of one arm, for each gene: mean, variance (n - 1), whether it varies, non-zeros."""
 
     n_cells: int
     mean: np.ndarray
@@ -58,7 +58,7 @@ def arm_statistics(rows: Any) -> ArmStatistics:
 
 @compiled
 def _column_sums(indices, data, n_genes, n_cells):  # type: ignore[no-untyped-def]
-    """Sum, sum of squares, least and largest value, non-zeros of each column, from the stored values of rows."""
+    """Sum, sum of squares, least and largest value, non-zeros of each column, from rows' stored values."""
     total, squares = np.zeros(n_genes), np.zeros(n_genes)
     lowest, highest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf)
     stored, detected = np.zeros(n_genes, np.int64), np.zeros(n_genes, np.int64)

@@ -110,7 +110,7 @@ class Expression:
         return not isinstance(self._values, np.ndarray) and not is_sparse(self._values)
 
     def regrouped(self, order: np.ndarray, folder: Path) -> "Expression":
-        """Copy rows of a file into a scratch file, where they lie in another order, in one pass over the file.
+        """Copy rows of a file into a scratch file, in another order, in one pass over the file.
 
         Parameters
         ----------

@@ -359,8 +359,8 @@ def _check_arguments(
         raise InputError(f"cells_kept is a share above 0, up to 1, not {cells_kept!r}.")
     if not isinstance(name, str) or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is None:
         raise InputError(
-            f"name is of letters, digits, '.', '_' and '-', a letter or digit first, since it names a file, not "
-            f"{name!r}."
+            "name is of letters, digits, '.', '_' and '-', a letter or digit first, since it names a file, "
+            f"not {name!r}."
         )
     if max_seconds is not None and max_seconds != 0 and not _is_number(max_seconds, 0, math.inf):
         raise InputError(f"max_seconds is a number of at least 0, or None, not {max_seconds!r}.")

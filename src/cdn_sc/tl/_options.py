@@ -69,7 +69,7 @@ def options_with_effect(
 def number_of_genes(
     predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
 ) -> int | None:
-    """Return how many genes are scored at most, None for all; raise if the model takes fewer than asked for."""
+    """Return how many genes are scored at most, None for all; raise if the model takes fewer than asked."""
     most = predictor.max_genes
     if most is None:
         return n_genes

@@ -1,6 +1,5 @@
-"""Rows of a file in another order: copied to a scratch file in one pass, where scattered reads would be many."""
+"""Rows of a file in another order: copied to a scratch file in one pass, in place of scattered reads."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +45,9 @@ def rows_by_group(expression: "Expression", arms: "Arms") -> Iterator["Expressio
             copied = expression.regrouped(np.concatenate(parts), Path(folder))
         except OSError as error:
             logger.warning(
-                "The cells of a group are scattered over the file, and no copy in the order of the groups can be "
-                "made in %s (%s): they are read as they lie, which may be slow. Sort the file by group, or "
-                "name a folder with more room in the variable TMPDIR.",
+                "The cells of a group are scattered over the file, and no copy in the order of the groups "
+                "can be made in %s (%s): they are read as they lie, which may be slow. Sort the file by "
+                "group, or name a folder with more room in the variable TMPDIR.",
                 folder,
                 error,
             )
@@ -57,8 +56,8 @@ def rows_by_group(expression: "Expression", arms: "Arms") -> Iterator["Expressio
             yield expression
         else:
             logger.info(
-                "The cells of a group are scattered over the file: read from a copy in the order of the groups. "
-                "A file sorted by group needs none."
+                "The cells of a group are scattered over the file: read from a copy in the order of the "
+                "groups. A file sorted by group needs none."
             )
             yield copied
 
@@ -86,9 +85,10 @@ def regroup(values: Any, order: np.ndarray, folder: Path, read: Callable[[Any, i
     place[order] = np.arange(len(order))
     starts = range(0, n_rows, _ROWS_AT_ONCE)
     chunks = ((start, read(values, start, min(start + _ROWS_AT_ONCE, n_rows))) for start in starts)
-    first = read(values, 0, 0)
+    first: Any = read(values, 0, 0)
+    dtype = np.dtype(first.dtype)
     if not sparse.issparse(first):
-        with _Scratch(folder / "values", first.dtype, len(order) * n_genes) as scratch:
+        with _Scratch(folder / "values", dtype, len(order) * n_genes) as scratch:
             for start, chunk in chunks:
                 for row, to in enumerate(place[start : start + len(chunk)]):
                     if to >= 0:
@@ -97,7 +97,7 @@ def regroup(values: Any, order: np.ndarray, folder: Path, read: Callable[[Any, i
     lengths = np.diff(np.asarray(values.group["indptr"][:]).astype(np.int64))[order]
     ends = np.concatenate([[0], np.cumsum(lengths)])
     with (
-        _Scratch(folder / "data", first.dtype, int(ends[-1])) as data,
+        _Scratch(folder / "data", dtype, int(ends[-1])) as data,
         _Scratch(folder / "indices", np.dtype(np.int32), int(ends[-1])) as indices,
     ):
         for start, chunk in chunks:
@@ -107,32 +107,31 @@ def regroup(values: Any, order: np.ndarray, folder: Path, read: Callable[[Any, i
                     data.write(chunk.data[stored], int(ends[to]))
                     indices.write(chunk.indices[stored].astype(np.int32, copy=False), int(ends[to]))
     parts = (data.mapped(), indices.mapped(), ends.astype(np.int64 if ends[-1] > 2**31 - 1 else np.int32))
-    matrix = sparse.csr_matrix((len(order), n_genes), dtype=first.dtype)
+    matrix: Any = sparse.csr_matrix((len(order), int(n_genes)), dtype=dtype)
     # without scipy's checks, which would read all of it
     matrix.data, matrix.indices, matrix.indptr = parts
     return matrix
 
 
 class _Scratch:
-    """A file of so many values that are written in any order: without a map, so that a full disk is an error."""
+    """A file of so many values, written in any order: without a map, so that a full disk is an error."""
 
     def __init__(self, path: Path, dtype: np.dtype, size: int) -> None:
         self._path, self._dtype, self._size = path, np.dtype(dtype), size
 
     def __enter__(self) -> "_Scratch":
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        self._file = self._path.open("wb", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def write(self, values: np.ndarray, start: int) -> None:
         """Write values from this place on."""
-        left = memoryview(np.ascontiguousarray(values)).cast("B")
-        offset = start * self._dtype.itemsize
+        left = np.ascontiguousarray(values).view(np.uint8).data
+        self._file.seek(start * self._dtype.itemsize)
         while left:
-            done = os.pwrite(self._file, left, offset)
-            left, offset = left[done:], offset + done
+            left = left[self._file.write(left) :]
 
     def mapped(self) -> np.ndarray:
         """The values, read when they are looked at."""
