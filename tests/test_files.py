@@ -156,3 +156,38 @@ def test_one_run_in_a_folder(tmp_path):
     assert folder_lock(tmp_path).exists()
     with only_run(tmp_path, folder_lock(tmp_path)):
         pass
+
+
+def test_a_folder_that_a_kill_left_aside_comes_back(tmp_path, monkeypatch):
+    store = tmp_path / "a.zarr"
+    store.mkdir()
+    (store / "old").write_text("old")
+    child = os.fork()
+    if not child:  # between the two moves
+        moves = []
+
+        def replace(source, target):
+            if moves:
+                os._exit(9)
+            moves.append(os.rename(source, target))
+
+        _files.os.replace = replace
+        with _files.replacing(store) as (part,):
+            part.mkdir()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert not store.exists()
+    # the lock of a child that ends without a word is let go with it
+    _files.write_text(tmp_path / "other.csv", "x")
+    assert [path.name for path in store.iterdir()] == ["old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "other.csv"]
+
+
+def test_a_file_in_place_of_a_folder_is_told_before_the_work(tmp_path):
+    (tmp_path / "a.safetensors").mkdir()
+    with pytest.raises(WriteError, match="it is a folder"):
+        _files.check_file(tmp_path / "a.safetensors")
+    with pytest.raises(WriteError, match="too long"):
+        _files.check_file(tmp_path / ("a" * 300))
+    _files.check_file(tmp_path / "b.safetensors")

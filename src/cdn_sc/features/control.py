@@ -26,7 +26,7 @@ from cdn_sc.features._relations import (
     sparse_correlation,
     strongest,
 )
-from cdn_sc.features.local_regression import LocalRegression, fit_local_regression
+from cdn_sc.features.local_regression import LocalRegression, fit_local_regression, over_genes
 
 # Shrinkage of the correlation matrix towards the identity before it is inverted. Little shrinkage
 # separates a gene from its correlated neighbours, much is robust to noise; the network weighs them.
@@ -239,13 +239,14 @@ def summarize_control(
     )
     neighbours, regressors, best = _neighbours(correlation, precisions[1], n_relation_cells)
     by_gene = np.ascontiguousarray(standardised.T)
+    ascending = np.concatenate(over_genes(lambda some: sort_genes(values[:, some]), n_genes))
     programmes = leading_programmes(correlation)
     scales, correlation_strength, partial_strength = _row_scales(correlation, precisions[1], programmes)
     sparse = sparse_correlation(correlation, n_relation_cells)
     return ControlSummary(
         n_cells=n_cells,
         n_relation_cells=n_relation_cells,
-        sorted_values=(ascending := sort_genes(values)),
+        sorted_values=ascending,
         ties=tie_sums(ascending),
         mean=mean,
         variance=variance,

@@ -5,9 +5,13 @@ hit departs from it. On few neighbours a regression costs the same whatever the 
 their squares it follows relations that are not linear.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import torch
 
 from cdn_sc._compile import compiled
 
@@ -18,6 +22,10 @@ MAX_FIT_CELLS = 4000
 MAX_DEVIATION = 5.0
 # a fit to few cells leaves at least this share of them free
 LEAST_LEFT = 0.1
+# Fewer genes are not worth a thread of their own
+FEWEST_OF_A_THREAD = 256
+
+Found = TypeVar("Found")
 
 
 @compiled
@@ -41,8 +49,8 @@ def _fill_design(by_gene, neighbours, squares, design):  # type: ignore[no-untyp
 
 # Arrays are filled value by value in what follows: numba needs seconds to compile an assignment of arrays.
 @compiled
-def _normal_equations(by_gene, regressors, squares):  # type: ignore[no-untyped-def]
-    n_genes, n_cells = by_gene.shape
+def _normal_equations(by_gene, targets, regressors, squares):  # type: ignore[no-untyped-def]
+    n_genes, n_cells = targets.shape
     width = 1 + (2 if squares else 1) * regressors.shape[1]
     gram = np.empty((n_genes, width, width))
     moment = np.empty((n_genes, width))
@@ -50,7 +58,7 @@ def _normal_equations(by_gene, regressors, squares):  # type: ignore[no-untyped-
     for gene in range(n_genes):
         _fill_design(by_gene, regressors[gene], squares, design)
         products = np.dot(design, design.T)
-        moments = np.dot(design, by_gene[gene])
+        moments = np.dot(design, targets[gene])
         for i in range(width):
             moment[gene, i] = moments[i]
             for j in range(width):
@@ -59,8 +67,8 @@ def _normal_equations(by_gene, regressors, squares):  # type: ignore[no-untyped-
 
 
 @compiled
-def _residuals(by_gene, regressors, squares, coefficients):  # type: ignore[no-untyped-def]
-    n_genes, n_cells = by_gene.shape
+def _residuals(by_gene, targets, regressors, squares, coefficients):  # type: ignore[no-untyped-def]
+    n_genes, n_cells = targets.shape
     residuals = np.empty((n_genes, n_cells), dtype=np.float32)
     width = coefficients.shape[1]
     design = np.ones((width, n_cells), dtype=np.float32)
@@ -68,7 +76,7 @@ def _residuals(by_gene, regressors, squares, coefficients):  # type: ignore[no-u
         _fill_design(by_gene, regressors[gene], squares, design)
         fitted = np.dot(coefficients[gene], design)
         for cell in range(n_cells):
-            residuals[gene, cell] = by_gene[gene, cell] - fitted[cell]
+            residuals[gene, cell] = targets[gene, cell] - fitted[cell]
     return residuals
 
 
@@ -104,7 +112,7 @@ class LocalRegression:
         by_gene
             Genes x cells, float32, contiguous, centred and scaled with the control cells' mean and variance.
         """
-        return np.asarray(_residuals(by_gene, self.regressors, self.squares, self.coefficients))
+        return np.asarray(_residuals(by_gene, by_gene, self.regressors, self.squares, self.coefficients))
 
 
 def fit_local_regression(by_gene: np.ndarray, regressors: np.ndarray, *, squares: bool) -> LocalRegression:
@@ -122,7 +130,36 @@ def fit_local_regression(by_gene: np.ndarray, regressors: np.ndarray, *, squares
         Whether the neighbours' squares are regressors too.
     """
     by_gene = _cells_to_fit(by_gene)
-    gram, moment = _normal_equations(by_gene, regressors, squares)
+    parts = over_genes(lambda some: _fit(by_gene, some, regressors, squares), len(by_gene))
+    coefficients, mean, variance = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
+    return LocalRegression(regressors, squares, coefficients, mean, np.maximum(variance, 1e-4))
+
+
+def over_genes(function: Callable[[slice], Found], n_genes: int) -> list[Found]:
+    """Do something for all genes, some of them in each of as many threads as torch has here.
+
+    Parameters
+    ----------
+    function
+        Takes the positions of some genes; lets go of the interpreter's lock while it works.
+    n_genes
+        Number of genes.
+    """
+    n_threads = min(torch.get_num_threads(), max(1, n_genes // FEWEST_OF_A_THREAD))
+    bounds = np.linspace(0, n_genes, n_threads + 1).astype(int)
+    some = [slice(int(start), int(stop)) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    if n_threads == 1:
+        return [function(some[0])]
+    with ThreadPoolExecutor(n_threads) as executor:
+        return list(executor.map(function, some))
+
+
+def _fit(
+    by_gene: np.ndarray, some: slice, regressors: np.ndarray, squares: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients of some genes, mean and variance of what they leave over."""
+    of_some = by_gene[some]
+    gram, moment = _normal_equations(by_gene, of_some, regressors[some], squares)
     used = by_gene.shape[1]
     width = gram.shape[1]
     # with few cells the terms of many neighbours would fit noise
@@ -131,12 +168,11 @@ def fit_local_regression(by_gene: np.ndarray, regressors: np.ndarray, *, squares
     penalised = gram + np.diag(penalty)
     inverse = np.linalg.inv(penalised)
     coefficients = (inverse @ moment[..., None])[..., 0].astype(np.float32)
-    residuals = _residuals(by_gene, regressors, squares, coefficients)
-    mean = residuals.mean(axis=1, dtype=np.float64)
+    residuals = _residuals(by_gene, of_some, regressors[some], squares, coefficients)
     # what the fit took from its own cells (generalised cross-validation: Golub, Heath and Wahba 1979)
     degrees = np.einsum("nij,nji->n", inverse, gram)
     variance = residuals.var(axis=1, dtype=np.float64) / np.maximum(1.0 - degrees / used, LEAST_LEFT) ** 2
-    return LocalRegression(regressors, squares, coefficients, mean, np.maximum(variance, 1e-4))
+    return coefficients, residuals.mean(axis=1, dtype=np.float64), variance
 
 
 def _cells_to_fit(by_gene: np.ndarray) -> np.ndarray:
