@@ -44,7 +44,6 @@ class Variant:
 
     features: tuple[str, ...] = ()
     edges: bool = False
-    mixing: bool = False
     kind: bool = False
 
     def __call__(self, inputs: GeneBatch) -> GeneBatch:
@@ -54,8 +53,7 @@ class Variant:
         changed: dict[str, torch.Tensor] = {"features": features}
         if self.edges:
             changed["edge_mask"] = torch.zeros_like(inputs.edge_mask)
-        if self.mixing:
-            changed["mixing"] = torch.zeros_like(inputs.mixing)
+            changed["edges"] = torch.zeros_like(inputs.edges)
         if self.kind:
             changed["kind"] = torch.zeros_like(inputs.kind)
         return replace(inputs, **changed)
@@ -67,9 +65,8 @@ VARIANTS: dict[str, Callable[[GeneBatch], GeneBatch]] = {
     "without projections and residuals": Variant(features=OTHERS_FEATURES),
     "without deconvolution": Variant(features=DECONVOLUTION_FEATURES),
     "without neighbours": Variant(edges=True),
-    "without signed mixing": Variant(mixing=True),
     "without the kind": Variant(kind=True),
-    "own statistics only": Variant(OTHERS_FEATURES + DECONVOLUTION_FEATURES, edges=True, mixing=True),
+    "own statistics only": Variant(OTHERS_FEATURES + DECONVOLUTION_FEATURES, edges=True),
 }
 
 
@@ -78,7 +75,9 @@ def study_config(steps: int, seed: int) -> TrainConfig:
     config = read_config("gene-transformer")
     sources = tuple(
         replace(
-            s, options=s.options | ({"genes": [24, 200], "values": 400_000} if s.type == "screen" else {})
+            s,
+            options=s.options
+            | ({"genes": [24, 200], "values": 400_000, "large": 0.0} if s.type == "screen" else {}),
         )
         for s in config.sources
     )

@@ -91,13 +91,13 @@ def score_network(
         summary = summarize_control(control)
         for index, group in enumerate(groups):
             perturbed = values[screen.group == index]
-            inputs = gene_inputs(summary, perturbed)
+            inputs = gene_inputs(summary, perturbed).features[0].numpy()
             logits = [
                 predictor.predict(control, perturbed, rng=rng, kind=k).logits for k in (None, "activity")
             ]
             scores = (
-                np.abs(inputs.features[:, FEATURES.index("wilcoxon")]),
-                np.abs(inputs.features[:, FEATURES.index("deconvolved")]),
+                np.abs(inputs[:, FEATURES.index("wilcoxon")]),
+                np.abs(inputs[:, FEATURES.index("deconvolved")]),
                 *logits,
                 match(effects, control, perturbed, network.programmes),
             )

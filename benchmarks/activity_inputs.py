@@ -16,6 +16,7 @@ import pandas as pd
 from accuracy_points import cluster_interval
 from cdn_sc.features import FEATURES, ControlSummary, gene_inputs, summarize_control
 from cdn_sc.features import _deconvolution as deconvolution
+from cdn_sc.features.control import Precision
 from cdn_sc.metrics.ranking import rank_metrics, score_ranks
 from cdn_sc.simulate import screen_pairs
 from cdn_sc.simulate.scm import seeded_rng
@@ -59,6 +60,15 @@ def without_leading(correlation: np.ndarray, number: int) -> np.ndarray:
     return correlation - (leading * values[-number:]) @ leading.T
 
 
+def partial_correlation(precision: Precision) -> np.ndarray:
+    """Of each pair of genes given all others; 0 on the diagonal."""
+    matrix = precision.matrix.numpy().astype(np.float64)
+    scale = 1.0 / np.sqrt(np.diag(matrix))
+    partial = -matrix * np.outer(scale, scale)
+    np.fill_diagonal(partial, 0.0)
+    return partial
+
+
 def depth_free(control: np.ndarray) -> np.ndarray:
     """Correlations after each gene's regression on the cell's mean standardised value."""
     spread = control.std(axis=0)
@@ -74,19 +84,19 @@ def statistics(
     summary: ControlSummary, control: np.ndarray, perturbed: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and values of every statistic, for one group."""
-    inputs = gene_inputs(summary, perturbed).features
+    inputs = gene_inputs(summary, perturbed).features[0].numpy()
     for name in INPUTS:
         yield f"input: {name}", inputs[:, FEATURES.index(name)]
     compressed = inputs[:, FEATURES.index("wilcoxon")].astype(np.float64)
     change = np.sign(compressed) * np.expm1(np.abs(compressed))
     n = len(control)
-    correlation = summary.correlation.astype(np.float64)
+    correlation = summary.correlation.numpy().astype(np.float64)
     by_correlation = thresholded(correlation, n)
     penalties = deconvolution.EFFECT_PENALTY, deconvolution.OWN_PENALTY
     yield "lost effects only", signed_deconvolution(by_correlation, change, *penalties)
     yield "lost effects only, penalty x 2", signed_deconvolution(by_correlation, change, 1.4, penalties[1])
     yield "lost effects only, own changes cheaper", signed_deconvolution(by_correlation, change, 0.7, 4.0)
-    by_partial = thresholded(summary.precisions[0].partial_correlation().astype(np.float64), n)
+    by_partial = thresholded(partial_correlation(summary.precisions[0]), n)
     yield "lost effects only, partial correlations", signed_deconvolution(by_partial, change, *penalties)
     both = unit_rows(by_correlation + by_partial)
     yield "lost effects only, both", signed_deconvolution(both, change, *penalties)

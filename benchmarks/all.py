@@ -23,7 +23,6 @@ TABLES: dict[str, str] = {
     "speed": "",
     "profile_prediction": "",
     "training_speed": "--steps 3 --plain-steps 1",
-    "shared_genes": "",
 }
 """Script -> its arguments where they are not its defaults, in the order of running."""
 
@@ -36,7 +35,6 @@ QUICK: dict[str, str] = {
     "speed": "--genes 8 12 --repeats 1 --plain-repeats 1",
     "profile_prediction": "--genes 8",
     "training_speed": "--genes 8 --steps 1 --plain-steps 1",
-    "shared_genes": "--models gene-transformer --screens 1 --genes 40 --candidates 10 --groups 1 --cells 100",
 }
 
 FIGURE = "speed_figure"

@@ -135,7 +135,7 @@ def screen(
     def predict(number: int) -> None:
         tl.predict_targets(
             adata, "perturbation", "control", groups=[f"group_{i}" for i in range(number)], model=network,
-            genes="shared", device=device.name, precision=precision, n_jobs=jobs, progress=False,
+            device=device.name, precision=precision, n_jobs=jobs, progress=False,
         )  # fmt: skip
 
     few = device.seconds(lambda: predict(FEW), 1)

@@ -2,8 +2,9 @@
 
     python benchmarks/scaling.py --cells 10000 100000 1000000 --groups 1 20 200 2000 --output docs/results
 
-`predict_targets` with a model that scores every candidate 0 at no cost: reading arms, statistics, the choice
-of candidate genes, their values, and the result table. A tenth of the cells are control cells, 5% of the
+`predict_targets` with a model that scores every gene 0 at no cost: reading arms, statistics, the choice of
+genes (one panel for all groups, or for each group its own, as for models with a limit), their values, and the
+result table; at most `--n-genes` of the genes. A tenth of the cells are control cells, 5% of the
 values are not 0. Peak memory is that beyond the input.
 """
 
@@ -24,6 +25,7 @@ from cdn_sc.predictors import Prediction
 from common import machine, peak_memory, reset_peak_memory, write_table
 
 CONTROL_SHARE = 0.1
+ONE_PANEL, OF_EACH_GROUP = "one panel", "of each group"
 
 
 class NoNetwork:
@@ -31,9 +33,14 @@ class NoNetwork:
 
     name, version, sha256 = "none", "", ""
     uses_graphs = takes_kind = uses_correlations = False
-    min_genes, max_genes, max_subsets = 1, None, None
-
+    min_genes, max_subsets = 1, None
     device = "cpu"
+
+    def __init__(self, max_genes: int | None) -> None:
+        self.max_genes = max_genes
+
+    def prepare_control(self, control: np.ndarray, contrasts: None = None) -> None:
+        """Need nothing of the control cells."""
 
     def prepare(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
         """Score every gene 0."""
@@ -73,18 +80,20 @@ def label(adata: ad.AnnData, n_groups: int) -> None:
     adata.obs["perturbation"] = pd.Categorical.from_codes(group, labels)
 
 
-def measure(adata: ad.AnnData, n_groups: int, genes: str) -> dict[str, object]:
+def measure(adata: ad.AnnData, n_groups: int, choice: str, n_genes: int) -> dict[str, object]:
     """One row of the table."""
+    model = NoNetwork(None if choice == ONE_PANEL else n_genes)
+    predictors.load_predictor = lambda *_, **__: model  # type: ignore[assignment,return-value]
     reset_peak_memory()
     before, started = peak_memory(), perf_counter()
-    tl.predict_targets(adata, "perturbation", "control", genes=genes, min_cells=2, progress=False)
+    tl.predict_targets(adata, "perturbation", "control", n_genes=n_genes, min_cells=2, progress=False)
     seconds = perf_counter() - started
     peak = (peak_memory() - before) / 1024
     result = adata.uns.pop("cdn_targets")
     return {
         "cells": adata.n_obs,
         "groups": n_groups,
-        "candidates": genes,
+        "genes": choice,
         "seconds": seconds,
         "ms a group": 1e3 * seconds / n_groups,
         "input GB": adata.X.data.nbytes / 1e9 + adata.X.indices.nbytes / 1e9,
@@ -102,34 +111,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 20, 200, 2000, 10_000])
     parser.add_argument("--genes", type=int, default=5000)
     parser.add_argument("--density", type=float, default=0.05)
-    parser.add_argument("--candidates", nargs="+", default=["per_group", "shared"])
+    parser.add_argument("--n-genes", type=int, default=1000, help="genes of the panel, and of each group")
     parser.add_argument(
-        "--most-per-group", type=int, default=2000, help="most groups with candidates of their own"
+        "--most-per-group", type=int, default=2000, help="most groups with genes of their own"
     )
     parser.add_argument("--output", type=Path, help="folder for scaling.csv and scaling.md")
     options = parser.parse_args(arguments)
     settings.verbosity = "error"
     load = predictors.load_predictor
-    predictors.load_predictor = lambda *_, **__: NoNetwork()  # type: ignore[assignment,return-value]
     rows = []
     try:
         small = ad.AnnData(simulate(100, options.genes, options.density))
         label(small, 1)
-        measure(small, 1, "shared")  # the first call compiles
+        measure(small, 1, ONE_PANEL, options.n_genes)  # the first call compiles
         for cells in options.cells:
             adata = ad.AnnData(simulate(cells, options.genes, options.density))
             for groups in options.groups:
                 if cells < 20 * groups:
                     continue
                 label(adata, groups)
-                for genes in options.candidates:
-                    if genes == "shared" or groups <= options.most_per_group:
-                        rows.append(measure(adata, groups, genes))
+                for choice in (OF_EACH_GROUP, ONE_PANEL):
+                    if choice == ONE_PANEL or groups <= options.most_per_group:
+                        rows.append(measure(adata, groups, choice, options.n_genes))
                         print({name: f"{value:.4g}" for name, value in rows[-1].items()
                                if isinstance(value, float)}, flush=True)  # fmt: skip
     finally:
         predictors.load_predictor = load
-    note = f"{options.genes:,} genes, {options.density:.0%} of values not 0. {machine()}."
+    note = (
+        f"{options.genes:,} genes, {options.n_genes:,} of them chosen, {options.density:.0%} of values "
+        f"not 0. {machine()}."
+    )
     write_table("scaling", pd.DataFrame(rows), note, options.output)
 
 

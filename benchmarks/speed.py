@@ -4,10 +4,10 @@
 
 Side by side in one run, on the same simulated cells (2,000 control, 200 a group), float32, all cores. Of each
 time the median over repeats. `one group`: a call for a single group, all included. `in a screen`: a call for
-all groups with shared genes, per group. The floor is what the matrix products of the published network's
-matrix stream alone take at the rate of a large product measured in the same run; `floor, its own shapes`
-takes the rates of the projections and of the two products of attention, each on arrays of the shapes they
-have there.
+all groups, which have the same genes and so share the control arm, per group. The floor is what the matrix
+products of the published network's matrix stream alone take at the rate of a large product measured in the
+same run; `floor, its own shapes` takes the rates of the projections and of the two products of attention,
+each on arrays of the shapes they have there.
 
 The same three in bfloat16, against the same float32 straightforward path: `tau` (Kendall) and `top 10` (the
 share of float32's first ten genes among its own) say how near its rankings are to those of float32, mean over
@@ -143,10 +143,10 @@ def time_ours(adata: ad.AnnData, network: Any, precision: str, repeats: int, few
     groups = [f"group_{i}" for i in range(N_GROUPS)]
     found = Timed()
 
-    def ours(which: Any, used: Any, genes: str) -> Callable[[], object]:
+    def ours(which: Any, used: Any) -> Callable[[], object]:
         return lambda: tl.predict_targets(
-            adata, "perturbation", "control", groups=which, model=used, genes=genes, device="cpu",
-            progress=False, precision=precision,
+            adata, "perturbation", "control", groups=which, model=used, device="cpu", progress=False,
+            precision=precision,
         )  # fmt: skip
 
     def note(name: str, call: Callable[[], object], times: int) -> None:
@@ -154,12 +154,12 @@ def time_ours(adata: ad.AnnData, network: Any, precision: str, repeats: int, few
         found.scores[name] = rankings(adata)
 
     if whole:
-        ours(groups[:1], network, "per_group")()
-    ours(groups[:1], "default", "per_group")()
-    note("one group", ours(groups[:1], network, "per_group"), repeats)
-    note("own network", ours(groups[:1], "default", "per_group"), max(repeats, 3))
+        ours(groups[:1], network)()
+    ours(groups[:1], "default")()
+    note("one group", ours(groups[:1], network), repeats)
+    note("own network", ours(groups[:1], "default"), max(repeats, 3))
     times = repeats if whole and adata.n_vars <= 100 else 1
-    note("in a screen", ours("all" if whole else groups[:few], network, "shared"), times)
+    note("in a screen", ours("all" if whole else groups[:few], network), times)
     if whole:
         found.seconds["in a screen"] /= N_GROUPS
     else:

@@ -21,7 +21,7 @@ OF_GENES = (
     ("the same, in a screen of 20", "in a screen s", "in a screen GB", ORANGE, "^"),
     ("default network", "own network s", "own network GB", GREEN, "D"),
 )
-OF_CANDIDATES = (("per_group", BLUE, "o"), ("shared", ORANGE, "^"))
+OF_CHOICES = (("of each group", BLUE, "o"), ("one panel", ORANGE, "^"))
 SMALLEST_MEMORY = 1e-3
 """In GB; what is measured below, pages of memory apart, is drawn here."""
 
@@ -39,9 +39,9 @@ def draw_genes(time: Axes, memory: Axes, speed: pd.DataFrame) -> None:
 
 def draw_scaling(time: Axes, memory: Axes, table: pd.DataFrame, against: str, title: str) -> None:
     """Seconds of a whole screen and peak memory, without the network, against one of its sizes."""
-    for candidates, colour, marker in OF_CANDIDATES:
-        rows = table[table["candidates"] == candidates].sort_values(against)
-        label = f"candidates: {candidates}"
+    for genes, colour, marker in OF_CHOICES:
+        rows = table[table["genes"] == genes].sort_values(against)
+        label = f"genes: {genes}"
         time.plot(rows[against], rows["seconds"], color=colour, marker=marker, label=label)
         held = rows["peak GB beyond it"].clip(lower=SMALLEST_MEMORY)
         memory.plot(rows[against], held, color=colour, marker=marker, label=label)

@@ -38,7 +38,7 @@ def test_variants_blank_their_inputs(ablation, tmp_path):
     only = ablation.VARIANTS["own statistics only"](batch.inputs)
     assert np.array_equal(only.features[..., own], batch.inputs.features[..., own])
     assert not only.edge_mask.any()
-    assert not only.mixing.any()
+    assert not only.edges.any()
 
 
 def test_run(ablation, tmp_path, monkeypatch):

@@ -247,12 +247,13 @@ def test_scaling(script, tmp_path, capsys):
     module = script("scaling")
     load = cdn_sc.predictors.load_predictor
     small = ["--cells", "300", "--groups", "3", "12", "--most-per-group", "4", "--genes", "60"]
+    small += ["--n-genes", "50"]
     module.main([*small, "--output", str(tmp_path)])
     capsys.readouterr()
     table = pd.read_csv(tmp_path / "scaling.csv")
-    assert table["candidates"].tolist() == ["per_group", "shared", "shared"]
-    # of small groups some genes vary in neither arm
-    assert table["rows of the result"].between([180, 180, 600], [180, 180, 720]).all()
+    assert table["genes"].tolist() == ["of each group", "one panel", "one panel"]
+    # some genes vary neither in a small group nor in the few control cells
+    assert table["rows of the result"].between([150, 100, 500], [150, 150, 600]).all()
     assert cdn_sc.predictors.load_predictor is load
 
 
@@ -268,7 +269,7 @@ def test_loader_memory(script, tmp_path, capsys):
 @pytest.fixture
 def small_model(tmp_path):
     """File of a small gene transformer with random weights."""
-    sizes = {"channels": 8, "heads": 2, "layers": 1, "edge_channels": 4, "mixing_channels": 2}
+    sizes = {"channels": 8, "heads": 2, "layers": 1, "points": 4, "message_channels": 8, "message_heads": 2}
     with torch.random.fork_rng(devices=[]):
         network = cdn_sc.models.build_network({"architecture": "gene_transformer", **sizes})
     return str(cdn_sc.models.save(network, tmp_path / "small.safetensors", {"name": "small"}))
@@ -434,25 +435,6 @@ def test_profile_prediction(script, tmp_path, capsys):
     assert operations["matrix products"] > operations["other operations"]
 
 
-def test_shared_genes(script, tmp_path, capsys):
-    module = script("shared_genes")
-    small = ["--models", "gene-transformer", "--screens", "1", "--genes", "30", "--candidates", "8"]
-    module.main([*small, "--groups", "1", "--cells", "60", "--output", str(tmp_path)])
-    capsys.readouterr()
-    table = pd.read_csv(tmp_path / "shared_genes.csv")
-    assert table["candidates"].tolist() == ["per_group", "shared"]
-    assert table["average_precision"].between(0, 1).all()
-    per_group = pd.DataFrame(
-        {
-            "screen": [0] * 4 + [1] * 4,  # the networks, which are what is drawn
-            "group": [*"aabbccdd"],
-            "candidates": ["per_group", "shared"] * 4,
-            "average_precision": [0.2, 0.5] * 4,
-        }
-    )
-    assert module.difference(per_group) == pytest.approx((0.3, 0.3, 0.3))
-
-
 def test_all(script, tmp_path, capfd):
     """One cheap table in a process of its own, the picture from tables that are there, and a failure."""
     module = script("all")
@@ -484,10 +466,10 @@ def test_speed_figure(script, tmp_path):
             genes[gigabytes] = [0.0, 2.0]
     genes.to_csv(tmp_path / "speed.csv")
     rows = [
-        {"cells": cells, "groups": groups, "candidates": candidates, "seconds": 1.0, "peak GB beyond it": 0.1}
+        {"cells": cells, "groups": groups, "genes": choice, "seconds": 1.0, "peak GB beyond it": 0.1}
         for cells in (1000, 10_000)
         for groups in (1, 20)
-        for candidates in ("per_group", "shared")
+        for choice in ("of each group", "one panel")
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "scaling.csv")
     picture = tmp_path / "pictures" / "speed.png"

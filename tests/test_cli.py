@@ -32,6 +32,7 @@ def stand_in(monkeypatch):
         uses_correlations=False,
         device="cpu",
         prepare=prepare,
+        prepare_control=lambda control, contrasts: None,
         launch=lambda prepared: SimpleNamespace(fetch=lambda: prepared),
         batch_size=lambda n_genes, n_subsets: 2,
     )
@@ -94,6 +95,23 @@ def test_predict_writes_both_files(source, tmp_path, capsys):
     assert source.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "out.h5ad", "targets.csv"}
     assert "predict targets: 100%" in capsys.readouterr().err
+
+
+def test_share_of_cells_that_must_have_a_gene(counts, tmp_path):
+    values = counts.X.toarray()
+    values[:, 5] = 0
+    values[:3, 5] = [1, 2, 1]  # of 30 control cells
+    counts.X = sparse.csr_matrix(np.log1p(values))
+    counts.write_h5ad(tmp_path / "rare.h5ad")
+    out, table = tmp_path / "out.h5ad", tmp_path / "targets.csv"
+    for share, number in (([], 6), (["--min-detection", 0.1], 6), (["--min-detection", 0.11], 5)):
+        run(tmp_path / "rare.h5ad", *COLUMN, "-o", out, "--table", table, "--groups", "A", *share)
+        assert len(pd.read_csv(table)) == number
+        params = ad.read_h5ad(out).uns["cdn_targets"]["params"]
+        assert params["min_detection"] == (share[1] if share else 0.01)
+        assert params["n_genes"] == -1
+        for path in (out, table):
+            path.unlink()
 
 
 @pytest.mark.filterwarnings("default")
@@ -160,6 +178,7 @@ def test_bad_input_is_one_line(source, tmp_path, capsys):
     assert "no folder" in fails(capsys, 1, *start, *COLUMN, "-o", tmp_path / "nowhere" / "out.h5ad")
     assert "--groupby" in fails(capsys, 2, *start, "--control", "control", *out)
     assert "--n-genes" in fails(capsys, 2, *start, *COLUMN, *out, "--n-genes", "many")
+    assert "--min-detection is a share" in fails(capsys, 1, *start, *COLUMN, *out, "--min-detection", 2)
     assert "'xpu' is no device" in fails(capsys, 1, *start, *COLUMN, *out, "--device", "xpu")
     assert "predikt" in fails(capsys, 2, "predikt")
     (tmp_path / "text.h5ad").write_text("not an h5ad file")

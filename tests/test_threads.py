@@ -135,24 +135,23 @@ def test_default_number_of_jobs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_jobs", "n_groups", "n_genes", "expected"),
+    ("n_jobs", "n_groups", "expected"),
     [
-        (None, 100, 1000, (8, 1)),
-        (None, 1, 1000, (1, 1)),
-        (None, 100, 2000, (2, 4)),
-        (None, 100, 20_000, (1, 8)),
-        (1, 100, 20_000, (1, 1)),
-        (6, 100, 20_000, (6, 1)),
-        (6, 2, 1000, (2, 3)),
-        (-1, 1, 10, (1, 12)),
+        (None, 100, (8, 1)),
+        (None, 3, (3, 2)),
+        (None, 1, (1, 8)),
+        (1, 100, (1, 1)),
+        (6, 100, (6, 1)),
+        (6, 2, (2, 3)),
+        (-1, 1, (1, 12)),
     ],
 )
-def test_threads_for_groups_and_within_them(monkeypatch, n_jobs, n_groups, n_genes, expected):
+def test_threads_for_groups_and_within_them(monkeypatch, n_jobs, n_groups, expected):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(cdn_sc.settings, "_n_jobs", None)
     monkeypatch.setattr(_threads, "usable_cores", lambda: 12)
     with pools_held(12):
-        assert share_threads(n_jobs, n_groups, n_genes) == expected
+        assert share_threads(n_jobs, n_groups) == expected
 
 
 @pytest.mark.parametrize("options", [{}, {"model": "cdn-scm", "n_subsets": 4}])

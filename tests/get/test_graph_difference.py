@@ -147,7 +147,7 @@ def test_the_object_is_not_changed(adata):
         (("drug", "gene0"), {"control": "contrl"}, MissingNameError, "Did you mean 'control'"),
         (("drug", "gene0"), {"n_subsets": 1}, InputError, "n_subsets is a whole number of at least 2"),
         (("drug", "gene0"), {"n_shuffles": 5}, InputError, "n_shuffles is a whole number of at least 19"),
-        (("drug", "gene0"), {"rng": -1}, InputError, "rng=-1 is no seed"),
+        (("drug", "gene0"), {"rng": -1}, InputError, "-1 is no seed"),
     ],
 )
 def test_bad_input(adata, arguments, options, error, match):

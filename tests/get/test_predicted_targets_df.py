@@ -4,8 +4,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
+import cdn_sc
 from cdn_sc.get import predicted_targets_df
+from cdn_sc.tl import to_rank_genes_groups
 
 
 @pytest.fixture
@@ -22,6 +25,25 @@ def adata():
     skipped = pd.DataFrame({"group": ["c"], "reason": ["3 cells, min_cells=10"]})
     result = {"params": {}, "table": table, "skipped": skipped}
     return ad.AnnData(np.zeros((2, 3), np.float32), uns={"cdn_targets": result})
+
+
+def test_results_of_version_1_of_the_model(adata):
+    """They say which choice of genes each group had, and each group has genes of its own."""
+    adata.uns["cdn_targets"]["params"] = {
+        "groupby": "perturbation", "control": "control", "groups": "all", "model": "gene-transformer",
+        "model_version": "1.2", "model_sha256": "", "kind": "", "layer": "", "use_raw": False, "mask_var": "",
+        "n_genes": 1000, "genes": "per_group", "n_subsets": -1, "estimator": "", "test": "",
+        "correlations": "screen", "precision": "float32", "min_cells": 10, "seed": 0, "version": "0.1.0",
+    }  # fmt: skip
+    table = adata.uns["cdn_targets"]["table"]
+    assert list(predicted_targets_df(adata, "b")["gene"]) == ["z", "x"]
+    assert len(predicted_targets_df(adata)) == len(table) == 5
+    to_rank_genes_groups(adata, ["a"])
+    assert adata.uns["rank_genes_groups"]["params"]["groupby"] == "perturbation"
+    axis = cdn_sc.pl.predicted_targets(adata, "a", show=False)
+    assert [label.get_text() for label in axis.get_yticklabels()]
+    cdn_sc.pl.target_heatmap(adata, n_genes=2, show=False)
+    plt.close("all")
 
 
 def test_one_group_has_no_group_column(adata):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cdn_sc._contrasts import within_conditions
+from cdn_sc._contrasts import contrasts_of_screen
 from cdn_sc.metrics import available_suites, evaluate, register_suite, suite
 from cdn_sc.metrics.suites import suite_size
 
@@ -38,7 +38,7 @@ def test_real_suite_normalises_and_keeps_measured_targets(screen_file):
     np.testing.assert_allclose(totals, totals[0], rtol=1e-4)
     with pytest.raises(ValueError, match=r"no cell of .* 'untreated'"):
         next(suite("real", path=screen_file, control="untreated"))
-    with pytest.raises(ValueError, match=r"needs counts in X, obs\['guide'\]"):
+    with pytest.raises(ValueError, match=r"needs values in X, obs\['guide'\]"):
         next(suite("real", path=screen_file, groupby="guide"))
 
 
@@ -60,7 +60,7 @@ def test_real_files_that_cannot_be_used(screen_file, tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*odd\.h5ad as an h5ad file"):
         next(suite("real", path=tmp_path / "odd.h5ad"))
     without_counts = changed(screen_file, "none.h5ad", lambda adata: delattr(adata, "X"))
-    with pytest.raises(ValueError, match=r"none\.h5ad needs counts in X"):
+    with pytest.raises(ValueError, match=r"none\.h5ad needs values in X"):
         next(suite("real", path=without_counts))
     for number, truth in enumerate((["g3", "g5"], {"a": ["g3", "g5"]})):
         path = changed(
@@ -116,12 +116,13 @@ def test_screens_suite():
 
 
 def test_correlations_of_a_suite():
-    options = {"genes": 30, "kinds": ("knockout",), "n_networks": 1, "n_groups": 3, "n_control": 40}
+    options = {"genes": 30, "kinds": ("knockout",), "n_networks": 1, "n_groups": 3, "n_control": 400}
     first, *_ = pairs = list(suite("screens", **options))
-    sizes = [len(pair.perturbed) for pair in pairs]
-    assert [len(pair.contrasts) for pair in pairs] == [sum(sizes) - size - 2 for size in sizes]
-    expected = within_conditions([pair.perturbed for pair in pairs[1:]])
+    # of each group at most a twentieth of all cells that count
+    expected = contrasts_of_screen(400, [pair.perturbed for pair in pairs])
+    assert len(expected) <= 3 * (0.05 * (400 + 3 * 23) - 1)
     np.testing.assert_array_equal(first.contrasts, expected)
+    assert all(pair.contrasts is first.contrasts for pair in pairs)
     (without, *_) = suite("screens", correlations="control", **options)
     assert without.contrasts is None
     np.testing.assert_array_equal(without.perturbed, first.perturbed)
@@ -131,11 +132,32 @@ def test_correlations_of_a_suite():
 
 def test_correlations_of_a_real_screen(screen_file):
     first, second = suite("real", path=screen_file)
-    # all conditions but the group's own and the control: one row less than cells of each
-    assert len(first.contrasts) == (28 - 1) + (10 - 1) + (10 - 1)
-    assert len(second.contrasts) == (30 - 1) + (10 - 1) + (10 - 1)
-    np.testing.assert_allclose(first.contrasts[:27], within_conditions([second.perturbed]), atol=1e-6)
-    assert next(suite("real", path=screen_file, correlations="control")).contrasts is None
+    # 60 control cells: each condition would have more than a twentieth of the cells
+    assert first.contrasts is second.contrasts is None
+
+    def more_control(adata):
+        labels = np.array(["control"] * 940 + list(adata.obs["perturbation"][60:]))
+        values = np.concatenate([np.random.default_rng(1).poisson(5.0, (940, 12)), adata.X[60:].toarray()])
+        large = anndata.AnnData(
+            sparse.csr_matrix(values.astype(np.float32)),
+            obs=pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(len(labels))]),
+            var=adata.var,
+            uns=dict(adata.uns),
+        )
+        large.write_h5ad(screen_file.with_name("large.h5ad"))
+
+    more_control(anndata.read_h5ad(screen_file))
+    path = screen_file.with_name("large.h5ad")
+    first, second = suite("real", path=path)
+    # all conditions but the control, those without a known target too: one row less than cells of each
+    assert first.contrasts is second.contrasts
+    assert len(first.contrasts) == (30 - 1) + (28 - 1) + (10 - 1) + (10 - 1)
+    expected = contrasts_of_screen(940, [first.perturbed])
+    products = first.contrasts[:29].T @ first.contrasts[:29]
+    np.testing.assert_allclose(products, expected.T @ expected, rtol=1e-4, atol=1e-4)
+    (again, _) = suite("real", path=path)
+    np.testing.assert_array_equal(again.contrasts, first.contrasts)
+    assert next(suite("real", path=path, correlations="control")).contrasts is None
 
 
 def test_large_screens_are_like_screens_on_networks_of_their_own():
@@ -185,6 +207,12 @@ def test_suites_of_screens_draw_from_the_space_of_tests(name):
     rng.uniform()  # the number of control cells
     (expected,) = screen_pairs(rng, n_genes=30, kinds={"knockdown": 1.0}, **options)
     np.testing.assert_array_equal(first.control, expected.control)
+
+
+@pytest.mark.parametrize("name", ["screens", "screens_large"])
+def test_more_genes_than_are_simulated(name):
+    with pytest.raises(ValueError, match="genes is 20,001; screens of at most 20,000 genes are simulated"):
+        next(suite(name, genes=(30, 20_001)))
 
 
 def test_options_are_checked():

@@ -34,6 +34,7 @@ class FakePredictor:
     def __init__(self):
         self.min_genes, self.max_genes, self.max_subsets = 1, None, None
         self.calls, self.launched, self.most_at_once = [], [], 3
+        self.controls = []
 
     def predict(
         self,
@@ -53,6 +54,9 @@ class FakePredictor:
         noise = rng.normal(0, 0.01, control.shape[1])
         change = np.abs(perturbed.mean(0) - control.mean(0))
         return FakePrediction(change + noise, {"noise": noise.astype(np.float32)})
+
+    def prepare_control(self, control, contrasts=None):
+        self.controls.append(control)
 
     def prepare(self, control, perturbed, **options):
         return partial(self.predict, control, perturbed, **options)

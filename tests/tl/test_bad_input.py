@@ -51,6 +51,11 @@ def fails(adata, error, match, groupby="perturbation", control="control", **opti
         ({"mask_var": np.zeros(12, bool)}, ValueError, "selects no gene"),
         ({"n_genes": 0}, ValueError, "n_genes .* at least 1, not 0"),
         ({"n_genes": 10.5}, ValueError, "n_genes"),
+        ({"min_detection": -0.1}, ValueError, "min_detection is a share, from 0 to 1, not -0.1"),
+        ({"min_detection": 1.5}, ValueError, "min_detection"),
+        ({"min_detection": True}, ValueError, "min_detection"),
+        ({"min_detection": "0.1"}, ValueError, "min_detection"),
+        ({"min_detection": np.nan}, ValueError, "min_detection"),
         ({"n_subsets": 0}, ValueError, "n_subsets"),
         ({"min_cells": 1}, ValueError, "min_cells .* at least 2"),
         ({"min_cells": 41}, ValueError, "control.* has 40 cells, fewer than min_cells=41"),
@@ -64,7 +69,7 @@ def fails(adata, error, match, groupby="perturbation", control="control", **opti
         ({"control": [{"control"}]}, ValueError, "control holds .'control'., a set"),
         ({"key_added": "a/b"}, ValueError, "without '/'"),
         ({"n_jobs": 0}, ValueError, "n_jobs"),
-        ({"rng": -1}, ValueError, "rng=-1 is no seed"),
+        ({"rng": -1}, ValueError, "-1 is no seed"),
         ({"rng": "seed"}, ValueError, "numpy.random.Generator, not a str"),
         ({"device": "cuda"}, RuntimeError, "finds no CUDA device"),
         ({"device": "gpu"}, RuntimeError, "is no device"),
@@ -155,10 +160,11 @@ def test_no_gene_varies(screen, predictor):
 
 def test_more_genes_than_the_model_takes(screen, predictor):
     predictor.max_genes = 10
-    fails(screen, ValueError, "fake takes 10 genes at most: pass n_genes=10")
+    fails(screen, ValueError, "fake takes 10 genes at most: pass n_genes=10", n_genes=11)
     fails(screen, ValueError, "mask_var selects 11 genes.*takes 10", mask_var=np.arange(12) < 11)
-    predict_targets(screen, "perturbation", "control", n_genes=10)
-    assert "cdn_targets" in screen.uns
+    for options in ({"n_genes": 10}, {}):
+        predict_targets(screen, "perturbation", "control", **options)
+        assert screen.uns["cdn_targets"]["params"]["n_genes"] == 10
 
 
 def test_more_subsets_than_the_model_takes(screen, predictor):

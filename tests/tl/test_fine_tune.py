@@ -18,8 +18,8 @@ from cdn_sc.tl import _fine_tune as module
 from cdn_sc.tl import fine_tune, predict_targets
 
 GENE_TRANSFORMER = {
-    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "edge_channels": 4,
-    "mixing_channels": 2, "members": 2, "own_only": True,
+    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "points": 4,
+    "message_channels": 8, "message_heads": 2, "members": 2, "own_only": True,
 }  # fmt: skip
 CDN = {
     "architecture": "cdn", "num_vars": 40, "max_subsets": 60, "channels": 8, "heads": 2, "blocks": 1,
@@ -41,7 +41,8 @@ def quiet(monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole_screen():
-    adata = cdn_sc.simulate.screen(24, {"knockdown": N_GROUPS}, n_control=60, n_perturbed=20, seed=9)
+    # enough control cells for each group to have no more than its share of those behind the correlations
+    adata = cdn_sc.simulate.screen(24, {"knockdown": N_GROUPS}, n_control=300, n_perturbed=20, seed=9)
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     genes = {name: targets[0] for name, targets in adata.uns["targets"].items()}
@@ -114,7 +115,8 @@ def test_the_model_predicts_saves_and_loads(screen, tmp_path, architecture):
 
 def test_the_default_model_keeps_what_it_can_tell(screen):
     network = tuned(screen, model="default", epochs=1, n_genes=12)
-    assert network.config.members == 2
+    assert network.config == models.load("default").config
+    assert network.config.own_only
     assert network.card["training"]["started_from"]["name"] == "gene-transformer"
     predict_targets(screen, "gene", "control", model=network, progress=False)
     assert "score_elsewhere" in screen.uns["cdn_targets"]["table"]
@@ -220,9 +222,9 @@ def test_targets_that_are_no_candidates(screen, caplog):
     assert "of these groups is none of their candidate genes" in caplog.text
     labels = sorted(set(screen.obs["gene"]) - {"control"})
     values = screen.X.toarray()
-    for label in labels:  # of each target as much in its own cells as elsewhere
-        own = np.flatnonzero(screen.obs["gene"] == label)
-        values[own, screen.var_names.get_loc(label)] = values[:, screen.var_names.get_loc(label)].mean()
+    for label in [*labels, "control"]:  # of all targets as much in every group as in the control
+        cells = np.flatnonzero(screen.obs["gene"] == label)
+        values[np.ix_(cells, screen.var_names.get_indexer(labels))] = np.arange(len(cells))[:, None] % 2
     screen.X = sparse.csr_matrix(values)
     with pytest.raises(errors.InputError, match="targets of all 8 groups are none of their candidate genes"):
         tuned(screen, n_genes=2, epochs=1)
@@ -240,20 +242,26 @@ def test_who_was_hit_does_not_choose_the_candidates(screen, monkeypatch):
 
 
 def test_validation_reads_the_same_correlations_as_training(screen, monkeypatch):
-    from cdn_sc import predictors
+    from cdn_sc import features
     from cdn_sc.train import objective
 
-    read, summarise = [], predictors.control_summary
-    monkeypatch.setattr(
-        predictors, "control_summary", lambda control, given: read.append(given) or summarise(control, given)
-    )
+    read, summarise = [], features.summarize_control
+
+    def recorded(control, contrasts, **options):
+        read.append((control, contrasts))
+        return summarise(control, contrasts, **options)
+
+    monkeypatch.setattr(features, "summarize_control", recorded)
     _, pairs = pairs_given_to_training(monkeypatch, screen, validation=0.4)
     validated = list(pairs.validation)
     objective.validate(small_network(), validated)
-    assert len(read) == len(validated) > 0
-    for contrasts, pair in zip(read, validated, strict=True):
-        assert contrasts.shape[0] > 100
-        np.testing.assert_array_equal(contrasts, pair.contrasts)
+    # one panel, and so the same control cells and contrasts for all of them
+    assert len(validated) > 1
+    ((control, contrasts),) = read
+    assert len(contrasts) == N_GROUPS * 19
+    for pair in [*validated, *pairs.training]:
+        assert pair.control is control
+        assert pair.contrasts is contrasts
 
 
 def test_fingerprint_is_of_everything_that_is_read(screen, monkeypatch):
@@ -279,11 +287,23 @@ def test_fingerprint_is_of_everything_that_is_read(screen, monkeypatch):
     assert fingerprint(unlabelled) != before
 
 
-def test_shared_candidates(screen, monkeypatch):
-    _, given = pairs_given_to_training(monkeypatch, screen, n_genes=10, genes="shared", validation=0)
-    arrays = {id(pair.control) for pair in given.training}
-    assert len(arrays) == 1
-    assert given.training[0].control.shape[1] == 10
+@pytest.mark.parametrize("architecture", ["gene_transformer", "cdn"])
+def test_one_panel_or_candidates_of_each_group(screen, monkeypatch, architecture):
+    """As predictions choose: one panel, or each group's own where the model has a limit of its own."""
+    _, given = pairs_given_to_training(
+        monkeypatch, screen, architecture=architecture, n_genes=10, validation=0
+    )
+    arrays = {pair.control.tobytes() for pair in given.training}
+    assert (len(arrays) == 1) == (architecture == "gene_transformer")
+    assert {pair.control.shape[1] for pair in given.training} == {10}
+    _, everything = pairs_given_to_training(monkeypatch, screen, architecture=architecture, validation=0)
+    sizes = {pair.control.shape[1] for pair in everything.training}
+    assert all(20 < size <= 24 for size in sizes)
+    if architecture == "cdn":
+        return
+    _, common = pairs_given_to_training(monkeypatch, screen, min_detection=0.9, validation=0)
+    assert common.training[0].control.shape[1] < sizes.pop()
+    assert common.fingerprint != everything.fingerprint
     found = [int(target) for pair in given.training for target in pair.targets]
     assert len(found) == len(set(found)) == N_GROUPS - sum(pair.n_missing for pair in given.training)
 
@@ -410,13 +430,13 @@ def test_learning_on_a_screen_of_its_own(screen):
         ({"cells_kept": 0}, ValueError, "cells_kept is a share"),
         ({"cells_kept": 1.1}, ValueError, "cells_kept is a share"),
         ({"kind": "drug"}, ValueError, "kind is one of"),
-        ({"genes": "all"}, ValueError, "genes is one of"),
         ({"n_genes": 1}, ValueError, "n_genes .* at least 2"),
+        ({"min_detection": 2}, ValueError, "min_detection is a share, from 0 to 1, not 2"),
         ({"min_cells": 1}, ValueError, "min_cells"),
-        ({"min_cells": 61}, ValueError, "control.* has 60 cells, fewer"),
+        ({"min_cells": 301}, ValueError, "control.* has 300 cells, fewer"),
         ({"min_cells": 30}, ValueError, "no group can be learned from: .*20 cells"),
-        ({"rng": -1}, ValueError, "rng=-1 is no seed"),
-        ({"name": "a/b"}, ValueError, "name = 'a/b'"),
+        ({"rng": -1}, ValueError, "-1 is no seed"),
+        ({"name": "a/b"}, ValueError, "name is of letters.*not 'a/b'"),
         ({"trackers": ["tensorbord"]}, ValueError, "no tracker 'tensorbord'"),
         ({"trackers": ["tensorboard"]}, ValueError, "name a folder"),
         ({"model": "gene-transformr"}, ValueError, "gene-transformer"),
@@ -456,7 +476,7 @@ def test_too_many_genes_for_the_model():
     adata.var_names = [f"g{i}" for i in range(60)]
     adata.obs["gene"] = np.repeat(["control", "g1"], 20)
     with pytest.raises(ValueError, match="takes 40 genes at most: pass n_genes=40"):
-        tuned(adata, "cdn")
+        tuned(adata, "cdn", n_genes=50)
 
 
 def test_effects_that_cannot_be_split(screen):

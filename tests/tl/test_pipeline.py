@@ -43,9 +43,18 @@ def test_groups_of_other_sizes_go_apart(screen, predictor):
     in_b = np.flatnonzero(screen.obs["perturbation"] == "drug_B")
     values[in_b, 11] = np.arange(len(in_b))
     screen.X = values
+    # models with a limit of their own choose for each group
+    predictor.max_genes = 12
     table = table_of(screen)
     # drug_B has a candidate more
     assert predictor.launched == [2, 1, 1]
+    counts = table["group"].value_counts().to_dict()
+    # others have one panel, and only the rows of a group where the gene varies
+    predictor.max_genes = None
+    predictor.launched.clear()
+    table = table_of(screen)
+    assert predictor.launched == [3, 1]
+    assert table["group"].value_counts().to_dict() == counts
     assert table["group"].value_counts().to_dict() == {"drug_B": 12} | dict.fromkeys(
         ["A+B", "drug_A", "x/y"], 11
     )
@@ -158,10 +167,9 @@ def test_errors_end_the_call_and_its_threads(screen, predictor, monkeypatch, whe
     assert "cdn_targets" not in screen.uns
 
 
-@pytest.mark.parametrize("genes", ["shared", "per_group"])
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 @pytest.mark.parametrize("architecture", ["cdn", "gene_transformer"])
-def test_networks_score_groups_together_as_one_by_one(screen, monkeypatch, architecture, precision, genes):
+def test_networks_score_groups_together_as_one_by_one(screen, monkeypatch, architecture, precision):
     """With other numbers of local graphs in each, and each with random numbers of its own."""
     from cdn_sc.models import build_network
     from cdn_sc.predictors import Predictor
@@ -170,7 +178,7 @@ def test_networks_score_groups_together_as_one_by_one(screen, monkeypatch, archi
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network({"architecture": architecture} | sizes[architecture])
-    options = {"model": network, "device": "cpu", "genes": genes, "n_genes": 8, "precision": precision}
+    options = {"model": network, "device": "cpu", "n_genes": 8, "precision": precision}
     options |= {"n_subsets": 6} if architecture == "cdn" else {}
     tables = []
     for together in (1, 3):

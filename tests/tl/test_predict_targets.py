@@ -53,8 +53,8 @@ def test_result_has_the_documented_fields(screen, predictor):
         "layer": "",
         "use_raw": False,
         "mask_var": "",
-        "n_genes": 1000,
-        "genes": "per_group",
+        "n_genes": -1,
+        "min_detection": 0.01,
         "n_subsets": 7,
         "estimator": "causal-learn",
         "test": "kci",
@@ -381,7 +381,10 @@ def test_group_without_finite_scores_is_skipped(screen, predictor, monkeypatch):
 
 
 def test_group_with_fewer_genes_than_the_model_needs_is_skipped(screen, predictor):
-    predictor.min_genes = 2
+    predictor.min_genes, predictor.max_genes = (
+        2,
+        1000,
+    )  # as the published networks, which choose for each group
     values = np.full(screen.shape, 0.5, np.float32)
     values[:, 1] = screen.X[:, [1]].toarray()[:, 0]
     values[screen.obs["perturbation"] == "drug_A", 5] = np.arange(20)

@@ -210,7 +210,7 @@ def real_suite(
     """
     import numpy as np
 
-    from cdn_sc._contrasts import within_conditions
+    from cdn_sc._contrasts import contrasts_of_screen
     from cdn_sc._labels import LabelIndex, is_missing, label_name
     from cdn_sc._read import read_object
 
@@ -241,9 +241,12 @@ def real_suite(
         return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
 
     control_cells = cells(control)
-    others: dict[str, np.ndarray] = {}
+    contrasts = None
     if _from_screen(correlations):
-        others = {label: cells(label) for label in sorted(set(labels[meant]) - {control})}
+        # the first cells of large conditions are taken: of a random order, always the same
+        rng = np.random.default_rng(0)
+        conditions = [rng.permutation(cells(label)) for label in sorted(set(labels[meant]) - {control})]
+        contrasts = contrasts_of_screen(len(control_cells), conditions)
     for label in sorted(set(labels[meant]) - {control, *drop}):
         target = targets.get(label, "")
         if target not in adata.var_names:
@@ -251,13 +254,12 @@ def real_suite(
         attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}
         if kind is not None:
             attributes["kind"] = kind
-        rest = [part for other, part in others.items() if other != label]
         yield Pair(
             control_cells,
             cells(label),
             adata.var_names.get_indexer([target]),
             attributes,
-            contrasts=within_conditions(rest) if rest else None,
+            contrasts=contrasts,
         )
 
 
@@ -317,8 +319,9 @@ def screens_suite(
     strength
         Mean weight of a regulatory edge; drawn per network where None.
     correlations
-        "screen" to give models the cells of the other groups on a network to tell correlations from, as
-        `cdn_sc.tl.predict_targets` does, "control" to give them the control cells alone.
+        "screen" to give models the cells of all groups on a network to tell correlations from, of each a
+        twentieth of them at most, as `cdn_sc.tl.predict_targets` does, "control" to give them the control
+        cells alone.
     """
     options = {
         "n_groups": n_groups,
@@ -344,7 +347,7 @@ def large_screens_suite(
     strength: float | None = None,
     correlations: str = "screen",
 ) -> Iterator[Pair]:
-    """Like screens, with as many genes as a call takes; on networks that are in neither training nor screens.
+    """Like screens, with more genes; on networks that are in neither training nor screens.
 
     Parameters
     ----------
