@@ -109,7 +109,15 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         if architecture not in ARCHITECTURES:
             known = ", ".join(sorted(ARCHITECTURES))
             raise WeightsError(f"{path.name} holds a network {architecture!r}; this version knows {known}")
-        return ARCHITECTURES[architecture][0](**fields), state, card | {"checksum": checked}
+        config_class = ARCHITECTURES[architecture][0]
+        known_fields = {field.name for field in dataclasses.fields(config_class)}
+        if strange := sorted(map(str, fields.keys() - known_fields)):
+            raise WeightsError(
+                f"the configuration inside {path.name} cannot be read: {printable(strange[0])[:80]} is no "
+                f"size of a network {architecture!r} of this version. The file comes from another version of "
+                "cdn-sc; take the weights of this one, or the version that wrote them"
+            )
+        return config_class(**fields), state, card | {"checksum": checked}
     except WeightsError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
