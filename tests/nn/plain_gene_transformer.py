@@ -27,7 +27,7 @@ class Plain:
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def logits(self, inputs, kind):
-        """Of all genes of a group (its features, neighbours and edges); `kind` is the row of the embedding."""
+        """Of all genes of a group, from its features, neighbours and edges, and the row of its kind."""
         x = np.stack([self.linear("embed.2", gelu(self.linear("embed.0", row))) for row in inputs.features])
         x = x + self.weights["kind.weight"][kind]
         n_layers = 1 + max(int(name.split(".")[1]) for name in self.weights if name.startswith("layers."))

@@ -160,6 +160,16 @@ def test_groups_of_a_screen_share_their_neighbours(rng):
     assert (found[0] - found[1]).abs().max() > 1e-2
 
 
+def test_one_gene(rng):
+    """It has no neighbours, alone or beside larger panels."""
+    network, inputs = small_network(), random_inputs(rng, 1, 3)
+    batch = as_double(batch_of_screen(inputs, [None] * 3))
+    assert batch.edges.shape == (3, 1, 0, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(network(batch), score(network, [inputs, random_inputs(rng, 4)])[:3, :1])
+        torch.testing.assert_close(network(replace(batch, edges=None)), network(batch))
+
+
 def test_messages_come_from_neighbours_alone(rng):
     """In the neighbours' part of a layer; a gene without any gets none."""
     network = small_network()

@@ -133,7 +133,7 @@ def test_control_alone(screen, network):
 
 
 def test_groups_of_few_cells_share_what_is_computed(screen, network, monkeypatch, record_summaries):
-    made = record_summaries(predictors)
+    made = record_summaries
     left_out = scores(screen, network)
     assert len(made) == 4
     monkeypatch.setattr(_control_cells, "LARGEST_OWN_SHARE", 0.5)

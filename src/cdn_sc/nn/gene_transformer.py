@@ -1,7 +1,7 @@
-"""The gene transformer: one token a gene, messages between likely neighbours, attention through a few points.
+"""The gene transformer: a token a gene, messages between likely neighbours, attention through a few points.
 
-Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and memory
-in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
+Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and
+memory in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
 correlations within conditions, through weights made from what is known of each pair; then all genes, through
 a few learned points that attend to every gene and that every gene attends to (induced set attention: Lee et
 al. 2019, section 3.1).
@@ -84,7 +84,7 @@ class GeneTransformerConfig:
 
 
 class GeneInputsLike(Protocol):
-    """What :func:`collate_genes` reads of the groups of one screen, see :class:`cdn_sc.features.GeneInputs`."""
+    """What is read of the groups of one screen, see :class:`cdn_sc.features.GeneInputs`."""
 
     @property
     def features(self) -> Tensor:
