@@ -45,7 +45,7 @@ def fails_in_one_line(capsys):
 
 @pytest.fixture
 def record_summaries(monkeypatch):
-    """The growing list of control arrays that are summarised, by whoever takes the function as it needs it."""
+    """The growing list of control arrays that are summarised, whoever does it."""
     from cdn_sc import features
 
     made, summarise = [], features.summarize_control

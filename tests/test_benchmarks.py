@@ -268,7 +268,7 @@ def test_loader_memory(script, tmp_path, capsys):
 @pytest.fixture
 def small_model(tmp_path):
     """File of a small gene transformer with random weights."""
-    sizes = {"channels": 8, "heads": 2, "layers": 1, "edge_channels": 4, "mixing_channels": 2}
+    sizes = {"channels": 8, "heads": 2, "layers": 1, "points": 3, "message_channels": 8}
     with torch.random.fork_rng(devices=[]):
         network = cdn_sc.models.build_network({"architecture": "gene_transformer", **sizes})
     return str(cdn_sc.models.save(network, tmp_path / "small.safetensors", {"name": "small"}))

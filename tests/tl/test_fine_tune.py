@@ -18,8 +18,8 @@ from cdn_sc.tl import _fine_tune as module
 from cdn_sc.tl import fine_tune, predict_targets
 
 GENE_TRANSFORMER = {
-    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "edge_channels": 4,
-    "mixing_channels": 2, "members": 2, "own_only": True,
+    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "points": 3,
+    "message_channels": 4, "message_heads": 2, "members": 2, "own_only": True,
 }  # fmt: skip
 CDN = {
     "architecture": "cdn", "num_vars": 40, "max_subsets": 60, "channels": 8, "heads": 2, "blocks": 1,

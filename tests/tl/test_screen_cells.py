@@ -8,7 +8,6 @@ import pytest
 from scipy import sparse
 
 import cdn_sc
-from cdn_sc import predictors
 from cdn_sc._contrasts import within_conditions
 from cdn_sc.errors import InputError
 from cdn_sc.tl import _control_cells, _screen_cells, predict_targets
