@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cdn_sc.features import ControlSummary, GroupStatistics
     from cdn_sc.graphs.arm import ArmInputs
 
-# Elements of the grids of a call of the published architecture: on a CPU what stays in its caches (measured by
-# benchmarks/batching.py), on an accelerator what fills it.
+# Elements of the grids of a call of the published architecture: on a CPU what stays in its caches (measured
+# by benchmarks/batching.py), on an accelerator what fills it.
 _ELEMENTS_ON_CPU, _ELEMENTS_ON_ACCELERATOR = 2_500_000, 2**27
-# Groups of a block of the gene transformer, within bounds for its genes over all groups, and genes of a call of
-# the network on a CPU
+# Groups of a block of the gene transformer, within bounds for its genes over all groups, and genes of a call
+# of the network on a CPU
 _GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK, _GENES_OF_A_BLOCK = 16, 2**13, 2**17
 _GENES_OF_A_CALL = 2**11
 _MOST_AT_ONCE = 256
@@ -164,7 +164,8 @@ def batch_size(config: Any, n_genes: int, n_subsets: int, device: str) -> int:
     if config.architecture == "gene_transformer":
         # what is read of a block of groups, and the products with genes x genes matrices, which read these
         # once for all of them
-        return max(1, min(_GENES_OF_A_BLOCK // n_genes, max(_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK // n_genes)))
+        groups = max(_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK // n_genes)
+        return max(1, min(_GENES_OF_A_BLOCK // n_genes, groups))
     pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
     of_pairs = n_subsets * pairs * config.channels
     grid = max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)

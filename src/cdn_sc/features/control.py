@@ -214,9 +214,7 @@ def summarize_control(
     nothing = np.zeros_like(mean)
     for part in _as_parts(contrasts):
         if part.ndim != 2 or part.shape[1] != n_genes:
-            raise ValueError(
-                f"the contrasts have shape {part.shape}; contrasts x {n_genes} genes are needed"
-            )
+            raise ValueError(f"the contrasts have shape {part.shape}; contrasts x {n_genes} genes are needed")
         more = torch.from_numpy(standardise(part, nothing, variance)).to(device)
         products.addmm_(more.T, more)
         n_relation_cells += len(part)
@@ -274,8 +272,8 @@ def shrunken_precision(
     shrinkage
         Weight of the identity with many cells, in [0, 0.9).
     cells
-        Cells x genes whose sums of products are `correlation`: where they are few, the inverse costs less with
-        them (Woodbury's identity).
+        Cells x genes whose sums of products are `correlation`: where they are few, the inverse costs less
+        with them (Woodbury's identity).
     """
     n_genes = len(correlation)
     shrinkage = min(0.9, shrinkage + 0.2 * min(1.0, n_genes / max(n_cells, 1)))
@@ -386,9 +384,7 @@ def _row_scales(
         others[:, rows].fill_diagonal_(0.0)
         partial = precision.partial_rows(rows) ** 2
         sums.append(
-            torch.stack(
-                [others.sum(dim=1), row_squares(others), partial.sum(dim=1), row_squares(partial)]
-            )
+            torch.stack([others.sum(dim=1), row_squares(others), partial.sum(dim=1), row_squares(partial)])
         )
     of_correlation, of_square, of_partial, of_squared_partial = torch.cat(sums, dim=1)
     # of the correlations without the leading directions, C - V B V', and without its diagonal

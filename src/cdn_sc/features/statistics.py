@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cdn_sc._compile import compiled, compiled_sums
+from cdn_sc._compile import compiled_sums
 from cdn_sc.features._rank_tests import rank_tests
-from cdn_sc.features.control import ControlSummary, Moments, moments
+from cdn_sc.features.control import ControlSummary, moments
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,7 @@ def screen_pairs(
         }
         hit = np.isin(kept, np.searchsorted(measured, perturbation.targets))
         missing = len(perturbation.targets) - int(hit.sum())
-        pairs.append(
-            Pair(control, part, np.flatnonzero(hit), attributes, graph, others, n_missing=missing)
-        )
+        pairs.append(Pair(control, part, np.flatnonzero(hit), attributes, graph, others, n_missing=missing))
     return pairs
 
 
