@@ -302,7 +302,7 @@ def _inverse(correlation: Tensor, shrinkage: float) -> Tensor:
 
 def _inverse_from_cells(cells: Tensor, shrinkage: float) -> Tensor:
     """Inverse of (1 - s) C with ones on the diagonal, by few cells: it is D + W'W with a diagonal D."""
-    weights = cells * np.float32(np.sqrt(1.0 - shrinkage))
+    weights = cells * float(np.sqrt(1.0 - shrinkage))
     diagonal = 1.0 - (weights**2).sum(dim=0)
     scaled = weights / diagonal
     small = scaled @ weights.T

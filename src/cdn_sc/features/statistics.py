@@ -79,14 +79,25 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
     by_gene = np.ascontiguousarray(values.T)
     wilcoxon, rise, fall = rank_tests(control.sorted_values, np.sort(by_gene, axis=1), control.ties)
     standardise_genes(by_gene, control.mean, control.variance)
-    quadratic = _mean_and_variance(control.quadratic.residuals(by_gene))
+    quadratic_mean, quadratic_variance = _mean_and_variance(control.quadratic.residuals(by_gene))
     left = control.linear.residuals(by_gene)
-    linear = _mean_and_variance(left)
+    linear_mean, linear_variance = _mean_and_variance(left)
     correlation, covariance, reverse = _with_neighbours(
         by_gene, left, control.neighbours.cpu().numpy(), of_cells.variance > 0
     )
     return GroupStatistics(
-        len(values), *of_cells, wilcoxon, rise, fall, *quadratic, *linear, correlation, covariance, reverse
+        n_cells=len(values),
+        **of_cells._asdict(),
+        wilcoxon=wilcoxon,
+        rise=rise,
+        fall=fall,
+        quadratic_mean=quadratic_mean,
+        quadratic_variance=quadratic_variance,
+        linear_mean=linear_mean,
+        linear_variance=linear_variance,
+        correlation=correlation,
+        residual_covariance=covariance,
+        reverse_covariance=reverse,
     )
 
 

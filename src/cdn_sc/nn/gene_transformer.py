@@ -128,12 +128,10 @@ class GeneBatch:
 
     def to(self, device: torch.device | str) -> GeneBatch:
         """The same batch on another device; on CUDA without waiting for it."""
-        return GeneBatch(
-            **{
-                name: None if tensor is None else to_device(tensor, device)
-                for name, tensor in vars(self).items()
-            }
-        )
+        moved: dict[str, Any] = {
+            name: None if tensor is None else to_device(tensor, device) for name, tensor in vars(self).items()
+        }
+        return GeneBatch(**moved)
 
     def groups(self, some: slice) -> GeneBatch:
         """Some of the comparisons of a batch that share their neighbours."""
