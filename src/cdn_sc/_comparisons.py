@@ -164,8 +164,9 @@ def batch_size(config: Any, n_genes: int, n_subsets: int, device: str) -> int:
     if config.architecture == "gene_transformer":
         # what is read of a block of groups, and the products with genes x genes matrices, which read these
         # once for all of them
-        groups = max(_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK // n_genes)
-        return max(1, min(_GENES_OF_A_BLOCK // n_genes, groups))
+        return max(
+            1, min(_GENES_OF_A_BLOCK // n_genes, max(_GROUPS_OF_A_BLOCK, _GENES_OF_A_SMALL_BLOCK // n_genes))
+        )
     pairs = min(20 * n_subsets, n_genes * (n_genes - 1))
     of_pairs = n_subsets * pairs * config.channels
     grid = max(of_pairs, n_genes * (n_genes + 1) * config.comparison_channels)

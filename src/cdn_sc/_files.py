@@ -16,6 +16,8 @@ from cdn_sc.errors import CdnScError, WriteError
 
 _PREFIX, _SUFFIX = ".cdn-sc-", ".tmp"
 _LOCK = "lock"
+# Where a folder lies while its successor takes its place
+_EARLIER = "earlier"
 # A folder of temporary files without a lock may be one that is just being made.
 _SECONDS_TO_LOCK = 60.0
 
@@ -97,6 +99,19 @@ def append_to(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def check_file(path: Path) -> None:
+    """Raise where a file could not be put in place: before any work is done.
+
+    Raises
+    ------
+    WriteError
+        As `check_writable`, and if there is a folder of that name.
+    """
+    check_writable(path)
+    if path.is_dir():
+        raise WriteError(f"cannot write {str(path)!r}: it is a folder.")
 
 
 def check_writable(path: Path) -> None:
@@ -186,7 +201,7 @@ def _clear_strays(folder: Path) -> None:
                     continue
             else:
                 with FileLock(stray / _LOCK, timeout=0, thread_local=False):
-                    pass
+                    _put_back(stray)
             shutil.rmtree(stray, ignore_errors=True)
 
 
@@ -200,13 +215,15 @@ def _flush(path: Path) -> None:
 
 def _put_in_place(part: Path, target: Path) -> None:
     if target.is_dir() and part.is_dir():
-        # no system exchanges folders in one move everywhere; what was there comes back after an error
-        earlier = part.with_name("earlier")
-        os.replace(target, earlier)
+        # What was there stays beside, under its own name, until the new one is in place: after an error it
+        # comes back at once, after a kill when something is next written into the folder.
+        earlier = part.parent / _EARLIER
+        earlier.mkdir()
+        os.replace(target, earlier / target.name)
         try:
             os.replace(part, target)
         except BaseException:
-            os.replace(earlier, target)
+            os.replace(earlier / target.name, target)
             raise
     else:
         os.replace(part, target)
@@ -217,3 +234,10 @@ def _put_in_place(part: Path, target: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _put_back(stray: Path) -> None:
+    """Give back the folder that a killed process had moved aside, if its successor did not come."""
+    for moved in (stray / _EARLIER).glob("*"):
+        if not os.path.lexists(stray.parent / moved.name):
+            os.replace(moved, stray.parent / moved.name)

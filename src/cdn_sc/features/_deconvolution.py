@@ -44,7 +44,7 @@ def deconvolution_features(comparison: Comparison, change: Tensor) -> dict[str, 
 
 
 def _without_programmes(control: ControlSummary, change: Tensor) -> Tensor:
-    """Projection by the correlations with others, both these and changes without the leading directions."""
+    """Projection by correlations with others, the leading directions taken out of these and of changes."""
     directions, beyond, share = (
         control.programmes.directions,
         control.programmes.beyond,

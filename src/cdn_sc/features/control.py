@@ -7,12 +7,14 @@ four genes x genes matrices are held at once: the correlations, two inverses, an
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cdn_sc.features._device_statistics import ControlOnDevice
 from cdn_sc.features._rank_tests import sort_genes, tie_sums
 from cdn_sc.features._relations import (
     Programmes,
@@ -143,6 +145,11 @@ class ControlSummary:
     def device(self) -> torch.device:
         """Where the matrices are."""
         return self.correlation.device
+
+    @cached_property
+    def on_device(self) -> ControlOnDevice:
+        """What the statistics of groups need, on that device."""
+        return ControlOnDevice(self)
 
 
 class Moments(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cdn_sc._compile import compiled_sums
+from cdn_sc.features._device_statistics import statistics_on_device
 from cdn_sc.features._rank_tests import rank_tests
 from cdn_sc.features.control import ControlSummary, moments
 
@@ -75,26 +76,28 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
         )
     if len(values) < 2:
         raise ValueError(f"there are {len(values)} perturbed cells; at least 2 are needed")
+    if control.device.type != "cpu":
+        return GroupStatistics(len(values), **statistics_on_device(control, control.on_device, values))
     of_cells = moments(values)
     by_gene = np.ascontiguousarray(values.T)
     wilcoxon, rise, fall = rank_tests(control.sorted_values, np.sort(by_gene, axis=1), control.ties)
     standardise_genes(by_gene, control.mean, control.variance)
-    quadratic_mean, quadratic_variance = _mean_and_variance(control.quadratic.residuals(by_gene))
+    quadratic = _mean_and_variance(control.quadratic.residuals(by_gene))
     left = control.linear.residuals(by_gene)
-    linear_mean, linear_variance = _mean_and_variance(left)
+    linear = _mean_and_variance(left)
     correlation, covariance, reverse = _with_neighbours(
         by_gene, left, control.neighbours.cpu().numpy(), of_cells.variance > 0
     )
     return GroupStatistics(
-        n_cells=len(values),
+        len(values),
         **of_cells._asdict(),
         wilcoxon=wilcoxon,
         rise=rise,
         fall=fall,
-        quadratic_mean=quadratic_mean,
-        quadratic_variance=quadratic_variance,
-        linear_mean=linear_mean,
-        linear_variance=linear_variance,
+        quadratic_mean=quadratic[0],
+        quadratic_variance=quadratic[1],
+        linear_mean=linear[0],
+        linear_variance=linear[1],
         correlation=correlation,
         residual_covariance=covariance,
         reverse_covariance=reverse,

@@ -23,7 +23,7 @@ def as_list(labels: object, argument: str) -> list:
     InputError
         If there is no label, or one cannot be a label (a list, say).
     """
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
         labels = [labels]
     listed = list(labels)
     if not listed:

@@ -15,6 +15,8 @@ Suite = Callable[..., Iterator[Pair]]
 
 # Groups of screens are told apart by this number of cells.
 MANY_CELLS = 100
+# A simulation holds several matrices of genes x genes.
+MOST_GENES = 20_000
 
 _SUITES: dict[str, Suite] = {}
 _SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {}
@@ -214,7 +216,7 @@ def real_suite(
 
     adata = read_object(Path(path))
     if groupby not in adata.obs or truth not in adata.uns or adata.X is None:
-        raise ValueError(f"{path} needs counts in X, obs[{groupby!r}] and uns[{truth!r}]")
+        raise ValueError(f"{path} needs values in X, obs[{groupby!r}] and uns[{truth!r}]")
     targets = adata.uns[truth]
     if not isinstance(targets, Mapping) or not all(isinstance(gene, str) for gene in targets.values()):
         raise ValueError(f"uns[{truth!r}] of {path} is no mapping of label to the name of one gene")
@@ -381,6 +383,8 @@ def _screens(
     from cdn_sc.simulate.screen import screen_pairs
 
     sizes = (genes,) if isinstance(genes, int) else genes
+    if max(sizes) > MOST_GENES:
+        raise ValueError(f"genes is {max(sizes):,}; screens of at most {MOST_GENES:,} genes are simulated")
     low, high = (n_control, n_control) if isinstance(n_control, int) else n_control
     for network, n_genes, kind in product(range(n_networks), sizes, kinds):
         rng = seeded_rng("test", seed, name, n_genes, kind, network)

@@ -1,4 +1,4 @@
-"""The gene transformer: a token a gene, messages between likely neighbours, attention through a few points.
+"""The gene transformer: one token a gene, messages between neighbours, attention through a few points.
 
 Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and
 memory in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
@@ -84,7 +84,7 @@ class GeneTransformerConfig:
 
 
 class GeneInputsLike(Protocol):
-    """What is read of the groups of one screen, see :class:`cdn_sc.features.GeneInputs`."""
+    """What :func:`collate_genes` reads of a screen's groups, see :class:`cdn_sc.features.GeneInputs`."""
 
     @property
     def features(self) -> Tensor:
@@ -128,10 +128,8 @@ class GeneBatch:
 
     def to(self, device: torch.device | str) -> GeneBatch:
         """The same batch on another device; on CUDA without waiting for it."""
-        moved: dict[str, Any] = {
-            name: None if tensor is None else to_device(tensor, device) for name, tensor in vars(self).items()
-        }
-        return GeneBatch(**moved)
+        there = {name: to_device(values, device) for name, values in vars(self).items() if values is not None}
+        return replace(self, **there)
 
     def groups(self, some: slice) -> GeneBatch:
         """Some of the comparisons of a batch that share their neighbours."""
@@ -312,8 +310,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, batch: GeneBatch) -> Tensor:
         """B x N x d to B x N x d."""
-        # a panel of one gene has no neighbours
-        if batch.edges is not None and batch.edges.shape[2]:
+        if batch.edges is not None:
             x = x + self.dropout(self.neighbours(x, batch))
         x = x + self.dropout(self.attention(x, batch.mask))
         return x + self.dropout(self.feed_forward(x))

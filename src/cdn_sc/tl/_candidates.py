@@ -17,11 +17,13 @@ _GENES_AT_ONCE = 1024
 # A gene that hardly any control cell has may be what a group was made to express: of that group's cells at
 # least this share, and this number, must have it.
 SHARE_IN_A_GROUP, CELLS_IN_A_GROUP = 0.1, 3
+# Welch t of less than this factor apart (as a logarithm) are equal but for rounding
+STEP = 1e-6
 
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """Of the cells of one arm, for every gene: mean, variance (n - 1), whether it varies at all, non-zeros."""
+    """Of the cells of one arm, for each gene: mean, variance (n - 1), whether it varies, non-zeros."""
 
     n_cells: int
     mean: np.ndarray
@@ -56,12 +58,12 @@ def arm_statistics(rows: Any) -> ArmStatistics:
 
 @compiled
 def _column_sums(indices, data, n_genes, n_cells):  # type: ignore[no-untyped-def]
-    """Sum, sum of squares, least and largest value, non-zeros of each column, from the stored values of rows."""
+    """Sum, sum of squares, least and largest value, non-zeros of each column, from rows' stored values."""
     total, squares = np.zeros(n_genes), np.zeros(n_genes)
     lowest, highest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf)
     stored, detected = np.zeros(n_genes, np.int64), np.zeros(n_genes, np.int64)
     for place in range(len(indices)):
-        gene, value = indices[place], float(data[place])
+        gene, value = indices[place], np.float64(data[place])
         total[gene] += value
         squares[gene] += value * value
         lowest[gene] = min(lowest[gene], value)
@@ -102,6 +104,7 @@ def candidate_genes(
     *,
     n_genes: int | None,
     mask: np.ndarray | None,
+    places: np.ndarray,
 ) -> np.ndarray:
     """Return the positions of a group's own candidate genes, increasing, as published.
 
@@ -115,13 +118,15 @@ def candidate_genes(
         How many genes at most: those with the largest absolute Welch t. `None`: no limit.
     mask
         Genes of the user's choice, in place of the choice by t; `n_genes` does not apply to them.
+    places
+        Place of each gene among all by its name, which decides between genes of equal t.
 
     Returns
     -------
     Positions of genes that vary in at least one of the arms; none if there are none.
     """
     strength = np.abs(welch_t(control, perturbed))
-    return _strongest(control.varies | perturbed.varies, strength, n_genes, mask)
+    return _strongest(control.varies | perturbed.varies, strength, n_genes, mask, places)
 
 
 class Panel:
@@ -133,10 +138,12 @@ class Panel:
         Statistics of the control cells.
     min_detection
         Share of the control cells that must have a gene.
+    places
+        Place of each gene among all by its name, which decides between genes of equal t.
     """
 
-    def __init__(self, control: ArmStatistics, min_detection: float) -> None:
-        self._control = control
+    def __init__(self, control: ArmStatistics, min_detection: float, places: np.ndarray) -> None:
+        self._control, self._places = control, places
         self._min_detection = min_detection
         self._varies = control.varies.copy()
         self._expressed = control.n_detected >= min_detection * control.n_cells
@@ -164,11 +171,15 @@ class Panel:
         Positions of genes that vary in the control cells or in a group.
         """
         allowed = self._varies if mask is not None else self._varies & self._expressed
-        return _strongest(allowed, self._strength, n_genes, mask)
+        return _strongest(allowed, self._strength, n_genes, mask, self._places)
 
 
 def _strongest(
-    allowed: np.ndarray, strength: np.ndarray, n_genes: int | None, mask: np.ndarray | None
+    allowed: np.ndarray,
+    strength: np.ndarray,
+    n_genes: int | None,
+    mask: np.ndarray | None,
+    places: np.ndarray,
 ) -> np.ndarray:
     """Positions, increasing, of the `n_genes` allowed genes of largest strength, or of all of a mask."""
     if mask is not None:
@@ -176,7 +187,11 @@ def _strongest(
     genes = np.flatnonzero(allowed)
     if n_genes is None or len(genes) <= n_genes:
         return genes
-    return np.sort(genes[np.argsort(-strength[genes], kind="stable")[:n_genes]])
+    # what differs by rounding alone is equal, and of equals the names decide, not the columns
+    with np.errstate(divide="ignore"):
+        steps = np.round(np.log(strength[genes]) / STEP)
+    order = np.lexsort([places[genes], -steps])
+    return np.sort(genes[order[:n_genes]])
 
 
 def resolve_mask(mask_var: str | np.ndarray | None, expression: Expression) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import copy
 from hashlib import sha256
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -13,6 +14,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
+from cdn_sc.tl._regroup import regroup
 from cdn_sc.tl._remedies import Place
 
 # Rows of a file are read in windows of this size where many of them are wanted.
@@ -46,7 +48,8 @@ class Expression:
         self.name = self.place.matrix
         self.var: pd.DataFrame = source.var
         self.var_names: pd.Index = source.var_names
-        self.cell_names: pd.Index = adata.obs_names
+        # names of several types, or missing ones, have no order of their own
+        self.cell_names = pd.Index([str(name) for name in adata.obs_names], dtype=object)
         values = adata.layers[layer] if layer is not None else source.X
         if values is None:
             raise InputError(
@@ -54,6 +57,7 @@ class Expression:
             )
         self._values = self._readable(values)
         self._columns: np.ndarray | None = None
+        self._places: np.ndarray | None = None
         self.shape: tuple[int, int] = self._values.shape
         self.dtype = np.dtype(self._values.dtype)
         self.log_scale = _log_scale(adata.uns)
@@ -91,9 +95,40 @@ class Expression:
         )
 
     @property
+    def places_by_name(self) -> np.ndarray:
+        """Place of each gene among all, by their names."""
+        return np.argsort(np.argsort([str(name) for name in self.var_names]))
+
+    @property
     def is_sparse(self) -> bool:
         """Whether rows come sparse."""
         return is_sparse(self._values) or isinstance(self._values, CSRDataset)
+
+    @property
+    def in_file(self) -> bool:
+        """Whether rows are read from a file each time."""
+        return not isinstance(self._values, np.ndarray) and not is_sparse(self._values)
+
+    def regrouped(self, order: np.ndarray, folder: Path) -> "Expression":
+        """Copy rows of a file into a scratch file, in another order, in one pass over the file.
+
+        Parameters
+        ----------
+        order
+            The rows wanted, each once, in the order in which they will be read.
+        folder
+            Where the scratch file is made.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read, or there is no room for its copy.
+        """
+        copied = copy(self)
+        copied._values = regroup(self._values, order, folder, _run_of_file)
+        copied._places = np.full(self.shape[0], -1)
+        copied._places[order] = np.arange(len(order))
+        return copied
 
     def rows(self, index: np.ndarray) -> Any:
         """Return these rows, all genes, as a CSR matrix or array or as a dense array.
@@ -105,17 +140,17 @@ class Expression:
         index
             Row numbers, increasing.
         """
+        if self._places is not None:
+            index = self._places[index]
         if isinstance(self._values, np.ndarray):
             chosen = index if self._columns is None else np.ix_(index, self._columns)
-            return _computable(self._values[chosen])
+            return _computable(np.asarray(self._values[chosen]))
         if is_sparse(self._values):
-            rows = self._values[index]
+            in_a_row = index.size and index[-1] - index[0] + 1 == index.size and (np.diff(index) == 1).all()
+            rows = self._values[index[0] : index[-1] + 1] if in_a_row else self._values[index]
         else:
             with self._lock:
-                if isinstance(self._values, CSRDataset):
-                    rows = _native(self._values[index]).tocsr()
-                else:
-                    rows = _rows_of_file(self._values, index)
+                rows = _rows_of_file(self._values, index)
         if self._columns is not None:
             rows = rows[:, self._columns]
         if is_sparse(rows):
@@ -158,18 +193,27 @@ def is_file_array(values: Any) -> bool:
     return type(values).__module__.split(".")[0] in ("h5py", "zarr") and hasattr(values, "shape")
 
 
-def _rows_of_file(values: Any, index: np.ndarray) -> np.ndarray:
-    """Read rows of a dense array in a file: whole windows where rows are close, single rows elsewhere."""
+def _rows_of_file(values: Any, index: np.ndarray) -> Any:
+    """Read rows of a matrix in a file: whole windows where rows are close, single rows elsewhere."""
     parts = []
     for window in np.split(index, np.flatnonzero(np.diff(index // _WINDOW)) + 1):
         if not window.size:
             continue
         start, stop = int(window[0]), int(window[-1]) + 1
         if 4 * window.size >= stop - start:
-            parts.append(np.asarray(values[start:stop])[window - start])
+            parts.append(_run_of_file(values, start, stop)[window - start])
         else:
-            parts.extend(np.asarray(values[int(row)])[None] for row in window)
+            parts.extend(_run_of_file(values, int(row), int(row) + 1) for row in window)
+    if isinstance(values, CSRDataset):
+        return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, values.shape[1]))
     return np.concatenate(parts) if parts else np.empty((0, values.shape[1]), values.dtype)
+
+
+def _run_of_file(values: Any, start: int, stop: int) -> Any:
+    """Read rows of a file that follow each other."""
+    if isinstance(values, CSRDataset):
+        return _native(values[start:stop]).tocsr()
+    return np.asarray(values[start:stop])
 
 
 def extremes(rows: Any) -> tuple[float, float]:

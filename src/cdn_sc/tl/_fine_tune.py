@@ -1,6 +1,7 @@
 """`cdn_sc.tl.fine_tune`: go on training a model on a screen whose targets are known."""
 
 import math
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -194,7 +195,19 @@ def fine_tune(
     from cdn_sc.models.tensors import tensors_sha256
     from cdn_sc.train import train
 
-    _check_arguments(adata, n_genes, min_detection, min_cells, epochs, patience, learning_rate, batch_size, cells_kept)
+    _check_arguments(
+        adata,
+        n_genes,
+        min_detection,
+        min_cells,
+        epochs,
+        patience,
+        learning_rate,
+        batch_size,
+        cells_kept,
+        name,
+        max_seconds,
+    )
     check_options(kind, "fci", "fisherz")
     trackers = trackers or ()
     if folder is None and "tensorboard" in trackers:
@@ -325,6 +338,8 @@ def _check_arguments(
     learning_rate: float | None,
     batch_size: int,
     cells_kept: float,
+    name: str,
+    max_seconds: float | None,
 ) -> None:
     if not isinstance(adata, AnnData):
         raise InputError(f"adata is a {type(adata).__name__}, and an AnnData is wanted.")
@@ -342,6 +357,13 @@ def _check_arguments(
         raise InputError(f"learning_rate is a number above 0, or None, not {learning_rate!r}.")
     if not (_is_number(cells_kept, 0, 1) or (cells_kept == 1 and not isinstance(cells_kept, bool))):
         raise InputError(f"cells_kept is a share above 0, up to 1, not {cells_kept!r}.")
+    if not isinstance(name, str) or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is None:
+        raise InputError(
+            "name is of letters, digits, '.', '_' and '-', a letter or digit first, since it names a file, "
+            f"not {name!r}."
+        )
+    if max_seconds is not None and max_seconds != 0 and not _is_number(max_seconds, 0, math.inf):
+        raise InputError(f"max_seconds is a number of at least 0, or None, not {max_seconds!r}.")
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:

@@ -17,9 +17,7 @@ _WHY = {"kind": "cannot be told the kind", "correlations": "reads no correlation
 )
 
 
-def check_options(
-    kind: str | None, estimator: str, test: str, correlations: str = "screen"
-) -> None:
+def check_options(kind: str | None, estimator: str, test: str, correlations: str = "screen") -> None:
     """Raise if one of these is unknown, or the estimator does not have the test."""
     from cdn_sc.graphs.estimate import ESTIMATORS, TESTS
     from cdn_sc.predictors import KINDS
@@ -71,7 +69,7 @@ def options_with_effect(
 def number_of_genes(
     predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, n_all: int
 ) -> int | None:
-    """Return how many genes are scored at most, None for all; raise if the model takes fewer than asked for."""
+    """Return how many genes are scored at most, None for all; raise if the model takes fewer than asked."""
     most = predictor.max_genes
     if most is None:
         return n_genes

@@ -24,6 +24,7 @@ from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._options import check_options, number_of_genes, options_with_effect
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
+from cdn_sc.tl._regroup import rows_by_group
 from cdn_sc.tl._result import assemble_table, skipped_table
 from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped
 
@@ -124,8 +125,8 @@ def predict_targets(
     correlations
         Which cells tell how genes vary together, for models that read correlations. `screen`: the control
         cells and the cells of all other labels of `groupby`, whether or not they are in `groups`, as they
-        vary within each label (20,000 cells in all at most, drawn by `rng`, fewer of dense matrices of more
-        than 10,000 genes; of one label a twentieth of them at most): correlations sharpen with the number of
+        vary within each label (20,000 cells in all at most, drawn by `rng`, fewer where there are more than
+        20,000 genes; of one label a twentieth of them at most): correlations sharpen with the number of
         cells, and most cells of a screen are not control cells. `control`: the control cells alone, so that a
         group's scores depend on no other condition but through the panel; also where the conditions are of
         different cell types.
@@ -228,7 +229,9 @@ def predict_targets(
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
-    control = control if isinstance(control, str) or not isinstance(control, Iterable) else list(control)
+    control = (
+        control if isinstance(control, str | bytes) or not isinstance(control, Iterable) else list(control)
+    )
     groups = groups if isinstance(groups, str) or not isinstance(groups, Iterable) else list(groups)
     arms = split_into_arms(adata, groupby, control, groups)
     if len(arms.control) < min_cells:
@@ -244,8 +247,6 @@ def predict_targets(
     if mask is not None:
         expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
     used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
-    scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
-
     logger.info(
         "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
         "model %s on %s.",
@@ -270,18 +271,20 @@ def predict_targets(
         seed=seed,
     )
     at_once, threads_within = share_threads(n_jobs, len(arms.groups))
-    # what is done once has all threads within its products; then they take groups
-    with pools_held(at_once * threads_within):
-        scorer = Scorer(expression, arms.control, arms.conditions, predictor, options)
-        scorer.prepare_screen(arms.groups)
-    with pools_held():
-        results, skipped = score_groups(
-            scorer,
-            arms.groups,
-            n_jobs=at_once,
-            threads_within=threads_within,
-            progress=settings.show_progress if progress is None else progress,
-        )
+    with rows_by_group(expression, arms) as values:
+        scan_values(adata, values, arms.cells, allow_counts=allow_counts)
+        # what is done once has all threads within its products; then they take groups
+        with pools_held(at_once * threads_within):
+            scorer = Scorer(values, arms.control, arms.conditions, predictor, options)
+            scorer.prepare_screen(arms.groups)
+        with pools_held():
+            results, skipped = score_groups(
+                scorer,
+                arms.groups,
+                n_jobs=at_once,
+                threads_within=threads_within,
+                progress=settings.show_progress if progress is None else progress,
+            )
     result = {
         "params": {
             "groupby": groupby,
@@ -356,7 +359,7 @@ def _check_arguments(
             "key_added."
         )
     if n_jobs is not None and not is_number_of_jobs(n_jobs):
-        raise InputError(f"n_jobs is a positive whole number, -1 for all cores, or None, not {n_jobs!r}.")
+        raise InputError(f"n_jobs is a positive whole number, or -1 for all cores, not {n_jobs!r}.")
 
 
 def _model_params(predictor: "Predictor") -> dict[str, str]:

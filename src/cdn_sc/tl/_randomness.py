@@ -12,7 +12,7 @@ def resolve_seed(rng: int | np.random.Generator | None) -> int:
     """Return a seed: the integer itself, or one drawn from the generator, or a fresh one for `None`."""
     if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
         if not 0 <= rng < 2**63:
-            raise InputError(f"rng={rng} is no seed: take a whole number from 0 up to 2**63 - 1.")
+            raise InputError(f"{rng} is no seed: take a whole number from 0 up to 2**63 - 1.")
         return int(rng)
     if rng is None or isinstance(rng, np.random.Generator):
         return int(np.random.default_rng(rng).integers(2**63, dtype=np.uint64))

@@ -82,7 +82,7 @@ class Scorer:
         reads_screen = options.correlations == "screen" and predictor.uses_correlations
         self._control = ControlCells(expression, control, options.seed, conditions if reads_screen else None)
         self._logarithmic = looks_logarithmic(*self._control.extremes, expression.log_scale)
-        self._place_by_name = np.argsort(np.argsort(expression.var_names))
+        self._place_by_name = expression.places_by_name
         self._panel: np.ndarray | None = None
 
     def prepare_screen(self, groups: Mapping[str, np.ndarray]) -> None:
@@ -93,7 +93,7 @@ class Scorer:
         """
         if self.predictor.max_genes is not None:
             return
-        panel = Panel(self._control.statistics, self._options.min_detection)
+        panel = Panel(self._control.statistics, self._options.min_detection, self._place_by_name)
         for cells in groups.values():
             if len(cells) >= self._options.min_cells:
                 try:
@@ -151,7 +151,11 @@ class Scorer:
         genes = self._panel
         if genes is None:
             genes = candidate_genes(
-                self._control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
+                self._control.statistics,
+                statistics,
+                n_genes=options.n_genes,
+                mask=options.mask,
+                places=self._place_by_name,
             )
             genes = genes[np.argsort(self._place_by_name[genes])]
         by_name = np.argsort(self._expression.cell_names[cells])

@@ -15,8 +15,9 @@ from cdn_sc.tl._checks import LARGEST_VALUE
 from cdn_sc.tl._expression import Expression, dense, digest_of, is_sparse
 from cdn_sc.tl._randomness import draw_by_name
 
-# Dense matrices of very many genes: at most this many values are held.
-MOST_DENSE_VALUES = 200_000_000
+# Of very many genes at most this many values: all of them are held where the matrix is dense, and the choice
+# does not depend on how it is kept.
+MOST_VALUES = 400_000_000
 _ROWS_AT_ONCE = 1024
 
 
@@ -88,7 +89,7 @@ def draw_screen_cells(
     n_control
         Number of control cells.
     number
-        How many cells at most; fewer of a dense matrix of more than 10,000 genes.
+        How many cells at most; fewer where there are more than 20,000 genes.
     seed
         Decides, with the cells of the object alone, which.
 
@@ -97,8 +98,7 @@ def draw_screen_cells(
     The cells. Those with values that cannot be computed with are left out, and conditions that cannot be
     read.
     """
-    if not expression.is_sparse:
-        number = min(number, MOST_DENSE_VALUES // max(expression.shape[1], 1))
+    number = min(number, MOST_VALUES // max(expression.shape[1], 1))
     most = most_of_a_condition(n_control, [len(cells) for cells in conditions.values()])
     conditions = {
         name: cells[draw_by_name(expression.cell_names[cells], most, seed, "condition")]

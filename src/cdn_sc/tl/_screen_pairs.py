@@ -117,7 +117,7 @@ def training_groups(
     contents: dict[str, bytes] = {}
     usable: dict[str, ArmStatistics] = {}
     skipped: dict[str, str] = {}
-    panel = Panel(control.statistics, options.min_detection)
+    panel = Panel(control.statistics, options.min_detection, expression.places_by_name)
     for label in targets:
         cells = groups[label]
         if len(cells) < options.min_cells:
@@ -136,7 +136,11 @@ def training_groups(
         genes = chosen
         if genes is None:
             genes = candidate_genes(
-                control.statistics, statistics, n_genes=options.n_genes, mask=options.mask
+                control.statistics,
+                statistics,
+                n_genes=options.n_genes,
+                mask=options.mask,
+                places=expression.places_by_name,
             )
         allowed = control.statistics.varies | statistics.varies
         if options.mask is not None:

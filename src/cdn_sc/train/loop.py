@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cdn_sc._files import make_folder
+from cdn_sc._files import check_file, make_folder
 from cdn_sc._logging import logger
 from cdn_sc._memory import keep_freed_memory
 from cdn_sc._progress import progress_bar
@@ -122,6 +122,7 @@ def train(
         raise ValueError("pairs that are handed over are not sent to other processes: take workers = 0")
     folder = Path(folder)
     make_folder(folder)
+    check_file(folder / f"{config.name}.safetensors")
     keep_freed_memory()
     with only_run(folder, folder_lock(folder)):
         state = _TrainingState(config, folder, device, workers, given, start)
@@ -368,8 +369,8 @@ class _TrainingState:
             f"{s.type} {_mean(of['map']):.4f}" for s, of in zip(self.config.sources, found, strict=True)
         )
         logger.info(
-            "step %d: loss %.4f, validation mAP %.4f (%s), AUROC %.4f",
-            self.step, loss, scores["map"], listed, scores["auroc"],
+            "step %d: %svalidation mAP %.4f (%s), AUROC %.4f",
+            self.step, f"loss {loss:.4f}, " if self.recent else "", scores["map"], listed, scores["auroc"],
         )  # fmt: skip
 
     def _keep_best(self, score: float) -> None:

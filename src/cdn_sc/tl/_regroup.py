@@ -1,0 +1,140 @@
+"""Rows of a file in another order: copied to a scratch file in one pass, in place of scattered reads."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from cdn_sc._logging import logger
+
+if TYPE_CHECKING:
+    from cdn_sc.tl._expression import Expression
+    from cdn_sc.tl._groups import Arms
+
+_ROWS_AT_ONCE = 4096
+# Of fewer of a file's rows the scattered reads cost less than going through all of it.
+LEAST_SHARE = 0.25
+
+
+@contextmanager
+def rows_by_group(expression: "Expression", arms: "Arms") -> Iterator["Expression"]:
+    """Give the values with the cells of each group together, for as long as they are read.
+
+    Values in memory, files of which few rows are wanted, and files in which the cells of each group follow
+    each other are given as they are; so is a file of whose rows no copy can be made, with a warning.
+
+    Parameters
+    ----------
+    expression
+        The values.
+    arms
+        Rows of the control cells and of each group; those of other conditions are kept too.
+    """
+    parts = [arms.control, *(arms.conditions | arms.groups).values()]
+    wanted = sum(map(len, parts))
+    scattered = sum(len(part) > 1 and part[-1] - part[0] + 1 != len(part) for part in parts)
+    if not expression.in_file or not scattered or wanted < LEAST_SHARE * expression.shape[0]:
+        yield expression
+        return
+    with TemporaryDirectory(prefix="cdn-sc-", ignore_cleanup_errors=True) as folder:
+        try:
+            copied = expression.regrouped(np.concatenate(parts), Path(folder))
+        except OSError as error:
+            logger.warning(
+                "The cells of a group are scattered over the file, and no copy in the order of the groups "
+                "can be made in %s (%s): they are read as they lie, which may be slow. Sort the file by "
+                "group, or name a folder with more room in the variable TMPDIR.",
+                folder,
+                error,
+            )
+            copied = None
+        if copied is None:
+            yield expression
+        else:
+            logger.info(
+                "The cells of a group are scattered over the file: read from a copy in the order of the "
+                "groups. A file sorted by group needs none."
+            )
+            yield copied
+
+
+def regroup(values: Any, order: np.ndarray, folder: Path, read: Callable[[Any, int, int], Any]) -> Any:
+    """Copy rows of a matrix in a file to a scratch file.
+
+    Parameters
+    ----------
+    values
+        The matrix in the file.
+    order
+        The rows wanted, each once, in the order of the copy.
+    folder
+        Where the scratch file is made.
+    read
+        Gives rows of the matrix, from the first to before the last, as a CSR matrix or an array.
+
+    Returns
+    -------
+    A CSR matrix or a dense array on the scratch file, rows in that order.
+    """
+    n_rows, n_genes = values.shape
+    place = np.full(n_rows, -1)
+    place[order] = np.arange(len(order))
+    starts = range(0, n_rows, _ROWS_AT_ONCE)
+    chunks = ((start, read(values, start, min(start + _ROWS_AT_ONCE, n_rows))) for start in starts)
+    first: Any = read(values, 0, 0)
+    dtype = np.dtype(first.dtype)
+    if not sparse.issparse(first):
+        with _Scratch(folder / "values", dtype, len(order) * n_genes) as scratch:
+            for start, chunk in chunks:
+                for row, to in enumerate(place[start : start + len(chunk)]):
+                    if to >= 0:
+                        scratch.write(chunk[row], int(to) * n_genes)
+        return scratch.mapped().reshape(len(order), n_genes)
+    lengths = np.diff(np.asarray(values.group["indptr"][:]).astype(np.int64))[order]
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    with (
+        _Scratch(folder / "data", dtype, int(ends[-1])) as data,
+        _Scratch(folder / "indices", np.dtype(np.int32), int(ends[-1])) as indices,
+    ):
+        for start, chunk in chunks:
+            for row, to in enumerate(place[start : start + chunk.shape[0]]):
+                if to >= 0:
+                    stored = slice(chunk.indptr[row], chunk.indptr[row + 1])
+                    data.write(chunk.data[stored], int(ends[to]))
+                    indices.write(chunk.indices[stored].astype(np.int32, copy=False), int(ends[to]))
+    parts = (data.mapped(), indices.mapped(), ends.astype(np.int64 if ends[-1] > 2**31 - 1 else np.int32))
+    matrix: Any = sparse.csr_matrix((len(order), int(n_genes)), dtype=dtype)
+    # without scipy's checks, which would read all of it
+    matrix.data, matrix.indices, matrix.indptr = parts
+    return matrix
+
+
+class _Scratch:
+    """A file of so many values, written in any order: without a map, so that a full disk is an error."""
+
+    def __init__(self, path: Path, dtype: np.dtype, size: int) -> None:
+        self._path, self._dtype, self._size = path, np.dtype(dtype), size
+
+    def __enter__(self) -> "_Scratch":
+        self._file = self._path.open("wb", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, values: np.ndarray, start: int) -> None:
+        """Write values from this place on."""
+        left = np.ascontiguousarray(values).view(np.uint8).data
+        self._file.seek(start * self._dtype.itemsize)
+        while left:
+            left = left[self._file.write(left) :]
+
+    def mapped(self) -> np.ndarray:
+        """The values, read when they are looked at."""
+        if not self._size:
+            return np.zeros(0, dtype=self._dtype)
+        return np.asarray(np.memmap(self._path, dtype=self._dtype, mode="r", shape=(self._size,)))
