@@ -310,7 +310,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, batch: GeneBatch) -> Tensor:
         """B x N x d to B x N x d."""
-        if batch.edges is not None:
+        # a panel of one gene has no neighbours
+        if batch.edges is not None and batch.edges.shape[2]:
             x = x + self.dropout(self.neighbours(x, batch))
         x = x + self.dropout(self.attention(x, batch.mask))
         return x + self.dropout(self.feed_forward(x))
