@@ -45,18 +45,18 @@ def fails_in_one_line(capsys):
 
 @pytest.fixture
 def record_summaries(monkeypatch):
-    """Make a module keep the control arrays that it summarises; returns the growing list of them."""
+    """The growing list of control arrays that are summarised, whoever does it."""
+    from cdn_sc import features
 
-    def of(module):
-        made, summarise = [], module.control_summary
-        monkeypatch.setattr(
-            module,
-            "control_summary",
-            lambda control, *contrasts: made.append(control) or summarise(control, *contrasts),
-        )
-        return made
-
-    return of
+    made, summarise = [], features.summarize_control
+    monkeypatch.setattr(
+        features,
+        "summarize_control",
+        lambda control, *contrasts, **options: (
+            made.append(control) or summarise(control, *contrasts, **options)
+        ),
+    )
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import pytest
 import scanpy as sc
 from scipy import stats
 
+from cdn_sc import _gene_tests
 from cdn_sc._gene_tests import gene_tests, sort_arm
-from cdn_sc.inputs import control_summary
+from cdn_sc.features import group_statistics, summarize_control
 
 
 def arms(n_control=90, n_perturbed=60, n_genes=6, seed=0):
@@ -21,10 +22,28 @@ def arms(n_control=90, n_perturbed=60, n_genes=6, seed=0):
     return control.astype(np.float32), perturbed.astype(np.float32)
 
 
-@pytest.mark.parametrize("summarise", [sort_arm, control_summary])
-def test_equal_scipy(summarise):
+def from_arms(control, perturbed):
+    return gene_tests(sort_arm(control), perturbed)
+
+
+def from_summary(control, perturbed):
+    """With the control cells as the gene transformer has them."""
+    return gene_tests(summarize_control(control), perturbed)
+
+
+def from_statistics(control, perturbed):
+    """From what the gene transformer has of both."""
+    summary = summarize_control(control)
+    return _gene_tests.tests_from_statistics(summary, group_statistics(summary, perturbed))
+
+
+ROADS = pytest.mark.parametrize("tests", [from_arms, from_summary, from_statistics])
+
+
+@ROADS
+def test_equal_scipy(tests):
     control, perturbed = arms()
-    found = gene_tests(summarise(control), perturbed)
+    found = tests(control, perturbed)
     assert list(found) == ["t_statistic", "wilcoxon_statistic"]
     assert {values.dtype for values in found.values()} == {np.dtype("float32")}
     wide = perturbed.astype(np.float64), control.astype(np.float64)
@@ -56,20 +75,22 @@ def test_equal_scanpy():
         np.testing.assert_allclose(found[column], theirs, rtol=1e-4)
 
 
-def test_all_cells_count():
+@ROADS
+def test_all_cells_count(tests):
     """The features of the gene transformer stop at 2000 and 500 cells; these do not."""
     control, perturbed = arms(5000, 1500, 3)
-    found = gene_tests(control_summary(control), perturbed)
+    found = tests(control, perturbed)
     wide = perturbed.astype(np.float64), control.astype(np.float64)
     expected = stats.ttest_ind(*wide, equal_var=False).statistic
     np.testing.assert_allclose(found["t_statistic"], expected, rtol=1e-4)
 
 
-def test_constant_genes_have_0():
+@ROADS
+def test_constant_genes_have_0(tests):
     control, perturbed = arms()
     control[:, [0, 2]] = 0.7
     perturbed[:, 0] = 0.7
-    found = gene_tests(sort_arm(control), perturbed)
+    found = tests(control, perturbed)
     assert found["t_statistic"][0] == found["wilcoxon_statistic"][0] == 0
     # constant in one arm alone is a change like any other
     assert min(abs(values[2]) for values in found.values()) > 1

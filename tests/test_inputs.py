@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cdn_sc import inputs
-from cdn_sc.inputs import control_summary, make_batch
+from cdn_sc.features import gene_inputs, summarize_control, withhold_others
+from cdn_sc.inputs import make_batch
 from cdn_sc.models import build_network
 
 CDN = {
@@ -36,22 +36,27 @@ def arms():
     return [tuple(rng.gamma(1.0, 1.0, (n, 7)).astype(np.float32) for n in (40, 25)) for _ in range(3)]
 
 
-@pytest.fixture
-def summaries(record_summaries):
-    """The control arrays that were summarised."""
-    return record_summaries(inputs)
-
-
 def batch_of(network, arms, seed=0, **options):
     return make_batch(network, arms, rng=np.random.default_rng(seed), **options)
 
 
-def test_one_control_array_is_summarised_once(gene_transformer, arms, summaries):
+def test_one_control_array_is_summarised_once(gene_transformer, arms, record_summaries):
     control = arms[0][0]
     batch_of(gene_transformer, [(control, perturbed) for _, perturbed in arms])
-    assert len(summaries) == 1
+    assert len(record_summaries) == 1
     batch_of(gene_transformer, arms)
-    assert len(summaries) == 4
+    assert len(record_summaries) == 4
+
+
+def test_contrasts_are_part_of_what_is_shared(gene_transformer, arms, record_summaries):
+    control, others = arms[0][0], arms[1][0] - arms[1][0].mean(axis=0)
+    pairs = [(control, perturbed) for _, perturbed in arms]
+    batch = batch_of(gene_transformer, pairs, contrasts=[others, others, None])
+    assert len(record_summaries) == 2
+    for b, contrasts in enumerate([others, others, None]):
+        expected = gene_inputs(summarize_control(control, contrasts), pairs[b][1])
+        np.testing.assert_allclose(batch.features[b], expected.features[0], atol=1e-4)
+    assert not torch.equal(batch.features[1], batch_of(gene_transformer, pairs).features[1])
 
 
 def test_each_comparison_gets_its_own_control(gene_transformer, arms):
@@ -59,16 +64,28 @@ def test_each_comparison_gets_its_own_control(gene_transformer, arms):
     together = batch_of(gene_transformer, mixed)
     for b, pair in enumerate(mixed):
         alone = batch_of(gene_transformer, [pair])
-        np.testing.assert_array_equal(together.features[b], alone.features[0])
-        np.testing.assert_array_equal(together.mixing[b], alone.mixing[0])
+        np.testing.assert_allclose(together.features[b], alone.features[0], atol=1e-4)
+        np.testing.assert_allclose(together.edges[b], alone.edges[0], atol=1e-4)
+        assert torch.equal(together.neighbours[b], alone.neighbours[0])
+        assert torch.equal(together.edge_mask[b], alone.edge_mask[0])
 
 
-def test_given_summary_is_used_for_the_first_control_alone(gene_transformer, arms, summaries):
-    summary = control_summary(arms[0][0])
-    found = batch_of(gene_transformer, arms[:2], summary=summary)
-    assert len(summaries) == 1
-    assert summaries[0] is arms[1][0]
-    np.testing.assert_array_equal(found.features, batch_of(gene_transformer, arms[:2]).features)
+def test_own_evidence_alone(gene_transformer, arms):
+    """Of some comparisons, also where they share their control cells with others."""
+    control = arms[0][0]
+    pairs = [(control, perturbed) for _, perturbed in arms]
+    whole = batch_of(gene_transformer, pairs)
+    batch = batch_of(gene_transformer, pairs, own_only=[False, True, False])
+    for b, withheld in enumerate([False, True, False]):
+        features = withhold_others(whole.features[b]) if withheld else whole.features[b]
+        assert torch.equal(batch.features[b], features)
+        assert torch.equal(batch.edges[b], whole.edges[b] * (not withheld))
+        assert torch.equal(batch.edge_mask[b], whole.edge_mask[b] & (not withheld))
+    assert whole.edge_mask[1].any()
+    with torch.inference_mode():
+        scores, alone = gene_transformer(batch), gene_transformer(whole.own_evidence())
+    torch.testing.assert_close(scores[1], alone[1])
+    assert (scores[0] - alone[0]).abs().max() > 1e-4
 
 
 def test_kinds(gene_transformer, arms):

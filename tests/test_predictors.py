@@ -52,12 +52,6 @@ def cdn():
     return Predictor(network_of(CDN))
 
 
-@pytest.fixture
-def summaries(record_summaries):
-    """The control arrays that were summarised."""
-    return record_summaries(predictors)
-
-
 def fresh(control, perturbed, **options):
     return logits(Predictor(gene_transformer()), control.copy(), perturbed, **options)
 
@@ -195,7 +189,7 @@ def test_sea_is_refused():
 
 def test_network_for_other_inputs_is_refused():
     older = network_of({"architecture": "gene_transformer", "channels": 8, "layers": 1, "features": 56})
-    with pytest.raises(InputError, match=r"reads \(56, 8, 3\) inputs .* comes from another version"):
+    with pytest.raises(InputError, match=r"reads \(56, 9\) inputs .* comes from another version"):
         Predictor(older)
 
 
@@ -239,21 +233,21 @@ def test_saved_network_predicts_the_same(tmp_path):
     np.testing.assert_array_equal(logits(load_predictor(path), arm(0), arm(1)), expected)
 
 
-def test_control_summary_is_kept(predictor, summaries):
+def test_control_summary_is_kept(predictor, record_summaries):
     control = arm(0)
     for seed in (1, 2, 3):
         np.testing.assert_array_equal(logits(predictor, control, arm(seed)), fresh(control, arm(seed)))
-    assert sum(made is control for made in summaries) == 1
+    assert sum(made is control for made in record_summaries) == 1
 
 
-def test_another_control_is_summarised(predictor, summaries):
+def test_another_control_is_summarised(predictor, record_summaries):
     first, second = arm(0), arm(5)
     expected = [fresh(control, arm(1)) for control in (first, second)]
-    summaries.clear()
+    record_summaries.clear()
     for control in (first, second, first):
         found = logits(predictor, control, arm(1))
         np.testing.assert_array_equal(found, expected[control is second])
-    assert [made is first for made in summaries] == [True, False, True]
+    assert [made is first for made in record_summaries] == [True, False, True]
     assert not np.array_equal(*expected)
 
 
@@ -378,16 +372,52 @@ def test_shared_control_arm_is_encoded_once_for_all(cdn, monkeypatch):
 
 def test_batch_sizes():
     """Large comparisons go alone, small ones together, the more so on an accelerator."""
-    for network in (network_of(CDN | {"num_vars": 1000, "channels": 64}), gene_transformer()):
-        on_cpu, on_gpu = Predictor(network), Predictor(network)
-        on_gpu.device = "cuda"
-        sizes = [[each.batch_size(n) for n in (5, 20, 100, 300, 1000)] for each in (on_cpu, on_gpu)]
-        assert sizes[0][-1] == 1
-        for of_device in sizes:
-            assert of_device == sorted(of_device, reverse=True)
-        assert np.all(np.array(sizes[1]) >= sizes[0])
-        assert sizes[0][0] > 1
-        assert sizes[1][2] >= 10
+    network = network_of(CDN | {"num_vars": 1000, "channels": 64})
+    on_cpu, on_gpu = Predictor(network), Predictor(network)
+    on_gpu.device = "cuda"
+    sizes = [[each.batch_size(n) for n in (5, 20, 100, 300, 1000)] for each in (on_cpu, on_gpu)]
+    assert sizes[0][-1] == 1
+    for of_device in sizes:
+        assert of_device == sorted(of_device, reverse=True)
+    assert np.all(np.array(sizes[1]) >= sizes[0])
+    assert sizes[0][0] > 1
+    assert sizes[1][2] >= 10
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_blocks_of_groups(predictor, device):
+    """Groups of a block share the products with matrices of the control arm, which grow with its genes."""
+    predictor.device = device
+    genes = (1, 5, 100, 1000, 4000, 10_000, 100_000, 1_000_000)
+    sizes = [predictor.batch_size(n) for n in genes]
+    assert sizes == sorted(sizes, reverse=True)
+    # many small ones; enough of usual ones to be worth a product; what is read of a block stays small
+    assert sizes[2] >= 50
+    assert min(sizes[3:5]) >= 8
+    assert all(number * n <= 2**18 for number, n in zip(sizes[:-1], genes, strict=False))
+    assert sizes[-1] == 1
+
+
+@pytest.mark.parametrize("n_genes", [7, 700])
+def test_a_block_is_scored_in_several_calls_of_the_network(predictor, n_genes, monkeypatch):
+    """On a CPU few groups at a time, with what was computed for all of them together."""
+    calls, network = [], predictor.network
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda batch: calls.append(len(batch.mask)) or forward(batch))
+    control = arm(0, 12, n_genes)
+    comparisons = [
+        predictor.prepare(control, arm(seed, 6, n_genes), rng=np.random.default_rng(0), kind=kind)
+        for seed, kind in enumerate([None, "knockout", "activity", None, "knockdown"], 1)
+    ]
+    together = predictor.launch(comparisons).fetch()
+    # each with and without what the other genes say
+    assert calls == ([5, 5] if n_genes == 7 else [2, 2, 2, 2, 1, 1])
+    for comparison, found in zip(comparisons, together, strict=True):
+        (alone,) = predictor.launch([comparison]).fetch()
+        np.testing.assert_allclose(found.logits, alone.logits, atol=1e-4)
+        np.testing.assert_allclose(
+            found.columns["score_elsewhere"], alone.columns["score_elsewhere"], atol=1e-4
+        )
 
 
 def test_precision(cdn):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cdn_sc.features import gene_inputs, summarize_control
+from cdn_sc.features import GeneInputs, gene_inputs, summarize_control
 
 
 def correlated_values(rng, n_cells, n_genes, *, silent=0.3, shift=None):
@@ -18,4 +18,11 @@ def correlated_values(rng, n_cells, n_genes, *, silent=0.3, shift=None):
 
 
 def inputs_of(control, perturbed):
-    return gene_inputs(summarize_control(control), perturbed)
+    """Inputs of one group, as arrays: genes x features, genes x neighbours, genes x neighbours x edges."""
+    return one_group(gene_inputs(summarize_control(control), perturbed))
+
+
+def one_group(inputs):
+    """The same from inputs of one group."""
+    (features,), (edges,) = inputs.features.numpy(), inputs.edges.numpy()
+    return GeneInputs(features, inputs.neighbours.numpy(), edges)

@@ -6,7 +6,7 @@ Written from the descriptions in the docstrings and the page "Features"; numpy a
 import numpy as np
 from scipy import stats
 
-SHRINKAGES = (0.02, 0.1, 0.35)
+SHRINKAGES = (0.02, 0.15)
 LIMIT = 12
 
 
@@ -15,14 +15,16 @@ def squash(z):
 
 
 def rank_feature(magnitude):
-    """Of ranks from 1; magnitudes that are equal but for rounding share their mean rank."""
-    falling = np.argsort(-np.asarray(magnitude), kind="stable")
-    ranks, place = np.zeros(len(falling)), 0
-    while place < len(falling):
-        largest = magnitude[falling[place]]
-        run = [g for g in falling[place:] if largest - magnitude[g] <= 3e-5 * max(abs(largest), 1)]
-        ranks[run] = place + (len(run) + 1) / 2
-        place += len(run)
+    """Of ranks from 1: a place behind every greater gene, half a place behind every one equal to it.
+
+    Equal means: but for rounding in single precision.
+    """
+    ranks = np.ones(len(magnitude))
+    for gene, own in enumerate(magnitude):
+        within = 3e-5 * max(abs(own), 1)
+        for other, value in enumerate(magnitude):
+            if other != gene and value >= own - within:
+                ranks[gene] += 1.0 if value > own + within else 0.5
     return -np.log2(ranks) / 4
 
 
@@ -60,13 +62,12 @@ def pearson(blocks):
     return matrix
 
 
-def precision(correlation, n_cells, shrinkage, judged_by=None):
+def precision(correlation, n_cells, shrinkage):
     """Inverse, regressions (residual of gene j in column j), and variances of residuals in unseen cells."""
     n = len(correlation)
     s = min(0.9, shrinkage + 0.2 * min(1, n / n_cells))
     matrix = np.linalg.inv((1 - s) * correlation + s * np.eye(n))
     regression, left = np.eye(n), np.ones(n)
-    seen = correlation if judged_by is None else judged_by
     for j in range(n):
         others = [i for i in range(n) if i != j]
         # ridge regression of gene j on all others
@@ -78,7 +79,7 @@ def precision(correlation, n_cells, shrinkage, judged_by=None):
         related = [(correlation[i] ** 2).sum() > 1 for i in others]
         degrees = np.diag(hat)[related].sum()
         share = max(1 - degrees / n_cells, 0.05)
-        left[j] = max(regression[:, j] @ seen @ regression[:, j] / share**2, 1e-4)
+        left[j] = max(regression[:, j] @ correlation @ regression[:, j] / share**2, 1e-4)
     return matrix, regression, left
 
 
@@ -100,12 +101,14 @@ def off_diagonal(matrix):
     return matrix - np.diag(np.diag(matrix))
 
 
-def local_fit(standardised, gene, chosen):
-    """Ridge regression of a gene on neighbours and their squares; and the share of the cells it leaves."""
+def local_fit(standardised, gene, chosen, number, squares):
+    """Ridge regression of a gene on neighbours, and on their squares; and the share of the cells it leaves.
+
+    `number` is that of the neighbours a gene may have: genes with fewer are penalised alike.
+    """
     n_cells = len(standardised)
-    design = local_design(standardised, chosen)
-    # the width of the widest design: genes with fewer neighbours are penalised alike
-    width = 1 + 2 * min(8, standardised.shape[1] - 1)
+    design = local_design(standardised, chosen, squares)
+    width = 1 + (1 + squares) * min(number, standardised.shape[1] - 1)
     penalty = np.full(design.shape[1], 0.02 * n_cells + 2 * width)
     penalty[0] = 1e-6 * n_cells
     gram = design.T @ design
@@ -114,9 +117,10 @@ def local_fit(standardised, gene, chosen):
     return coefficients, max(1 - degrees / n_cells, 0.1)
 
 
-def local_design(standardised, chosen):
+def local_design(standardised, chosen, squares):
     near = np.clip(standardised[:, chosen], -5, 5)
-    return np.hstack([np.ones((len(near), 1)), near, near**2 - 1])
+    columns = [np.ones((len(near), 1)), near]
+    return np.hstack([*columns, near**2 - 1] if squares else columns)
 
 
 def cells_to_fit(standardised):
@@ -150,7 +154,7 @@ def deconvolve(weights, change):
 
 
 class Reading:
-    """All inputs of one comparison: `features` and `edges` (gene, gene) by name, `mixing` by name."""
+    """All inputs of one comparison: `features` and `edges` (gene, gene) by name, and the `neighbours`."""
 
     def __init__(self, control, perturbed, contrasts=None):
         self.x, self.y = control.astype(float), perturbed.astype(float)
@@ -163,20 +167,20 @@ class Reading:
         self.shift = self.mean1 - self.mean0
         first = np.where(self.v0 > 0, self.v0, self.v1)
         self.spread = np.sqrt(np.where(first > 0, first, 1.0))
-        self.z0 = scaled(self.x, self.mean0, self.v0)
+        self.z0, self.z1 = (scaled(arm, self.mean0, self.v0) for arm in (self.x, self.y))
         blocks = [self.z0]
         if contrasts is not None:
             blocks.append(scaled(contrasts.astype(float), np.zeros(self.n), self.v0))
         self.n_relations = sum(map(len, blocks))
         self.correlation = pearson(blocks)
-        of_control = pearson([self.z0])
-        self.precisions = [precision(self.correlation, self.n_relations, s, of_control) for s in SHRINKAGES]
+        self.precisions = [precision(self.correlation, self.n_relations, s) for s in SHRINKAGES]
         self.partial = partial_correlations(self.precisions[1][0])
         self.strength = np.maximum(np.abs(self.partial), np.abs(off_diagonal(self.correlation)))
-        self.features = self.own()
+        self.neighbours = [strongest(self.strength, gene, 16) for gene in range(self.n)]
+        self.features = self.own() | self.regressions()
         self.relations()
-        self.features |= self.projections() | self.kept() | self.ties() | self.local() | self.explained()
-        self.features |= self.context()
+        self.features |= self.projections() | self.residuals() | self.changed() | self.ties()
+        self.features |= self.explained() | self.context()
         self.features = {
             name: np.clip(np.broadcast_to(value, self.n), -LIMIT, LIMIT)
             for name, value in self.features.items()
@@ -233,105 +237,118 @@ class Reading:
             "effect_rank": rank_feature(np.abs(effect)),
         }
 
-    def residual_variance_law(self, found, expected):
-        """Log ratio of the variances of residuals, in standard errors."""
-        return np.log((found + 1e-3) / (expected + 1e-3)) / (np.sqrt(2) * self.error)
+    def regressions(self):
+        """On few neighbours: what they leave in the group, beside what they leave in unseen control cells."""
+        some = cells_to_fit(self.z0)
+        # as strong as chance alone makes the strongest of so many
+        chance = np.sqrt(2 * np.log(max(self.n, 2)) / self.n_relations)
+        features = {}
+        for name, number, squares in (("quadratic", 8, True), ("linear", 16, False)):
+            residual, log_ratio, base = np.zeros((3, self.n))
+            left = np.zeros((self.n1, self.n))
+            for j in range(self.n):
+                chosen = strongest(self.strength, j, number, chance)
+                coefficients, share = local_fit(some, j, chosen, number, squares)
+                before, after = (
+                    z[:, j] - local_design(z, chosen, squares) @ coefficients for z in (some, self.z1)
+                )
+                base[j] = max(before.var() / share**2, 1e-4)
+                change = (after.mean() - before.mean()) / np.sqrt(base[j]) / self.error
+                residual[j] = np.clip(change, -50, 50)
+                log_ratio[j] = np.log((after.var() + 1e-3) / (base[j] + 1e-3)) / (np.sqrt(2) * self.error)
+                left[:, j] = after
+            features |= {
+                f"{name}_residual": squash(residual),
+                f"{name}_variance": squash(log_ratio),
+                f"{name}_variance_rank": rank_feature(np.abs(log_ratio)),
+            }
+        # those of the linear regressions, whose covariances with the neighbours are read too
+        self.left, self.left_variance = left, base
+        return features
 
     def relations(self):
         effect = self.shift / self.spread
-        # the perturbed cells, on the scale of the control cells, about their own mean
-        deviation = scaled(self.y, self.mean0, self.v0)
-        deviation = deviation - deviation.mean(axis=0)
-        self.residual, self.residual_variance = [], []
-        for _, regression, left in self.precisions:
-            unexplained = np.array([effect @ regression[:, j] for j in range(self.n)])
-            self.residual.append(np.clip(unexplained / np.sqrt(left) / self.error, -30, 30))
-            found = ((deviation @ regression) ** 2).sum(axis=0) / max(self.n1 - 1, 1)
-            self.residual_variance.append(self.residual_variance_law(found, left))
-        z1 = scaled(self.y, self.mean1, self.v1)
-        correlation = pearson([z1])
-        matrix, regression, left = precision(correlation, self.n1, SHRINKAGES[-1])
-        unexplained = effect @ regression / (np.sqrt(left) * self.error)
-        self.perturbed_residual = np.clip(unexplained, -30, 30)
+        self.residual = [
+            np.clip(
+                np.array([effect @ column for column in regression.T]) / np.sqrt(left) / self.error, -30, 30
+            )
+            for _, regression, left in self.precisions
+        ]
         root = np.sqrt(self.m1)
-        self.matched = partial_correlations(self.precisions[-1][0])
-        self.correlation_change = (correlation - self.correlation) * root
-        self.partial_change = (partial_correlations(matrix) - self.matched) * root
+        ratio = np.array([b / a if a > 0 else 1.0 for a, b in zip(self.v0, self.v1, strict=True)])
+        ratio = np.clip(ratio, 0.05, 20)
+        self.correlation_change, self.regression_change, self.reverse_change = np.zeros((3, self.n, self.n))
+        of_group = pearson([scaled(self.y, self.mean1, np.where(self.v0 > 0, self.v1, 0))])
+        for i in range(self.n):
+            for j in self.neighbours[i]:
+                self.correlation_change[i, j] = (of_group[i, j] - self.correlation[i, j]) * root
+                for table, a, b in ((self.regression_change, i, j), (self.reverse_change, j, i)):
+                    # of the residual of gene a with gene b
+                    covariance = np.cov(self.left[:, a], self.z1[:, b])[0, 1]
+                    error = np.sqrt(self.left_variance[a] * ratio[b]) / root
+                    table[i, j] = np.clip(covariance / error, -50, 50)
 
     def projections(self):
-        others = off_diagonal(self.correlation)
-        self.mixing = {
-            "correlation": unit_rows(others),
-            "squared_correlation": unit_rows(others * np.abs(others)),
-            "partial": unit_rows(self.partial),
-        }
-        by, residual, var = self.mixing, self.residual, self.residual_variance
+        others, change = off_diagonal(self.correlation), self.change
+        by_correlation, by_partial = unit_rows(others), unit_rows(self.partial)
         raw = {
-            "correlation_projection": by["correlation"] @ self.change,
-            "squared_correlation_projection": by["squared_correlation"] @ self.change,
-            "partial_projection": by["partial"] @ self.change,
-            "effect_projection": unit_rows(self.partial * np.abs(self.partial)) @ self.change,
-            "residual_projection": by["partial"] @ residual[1],
-            "residual_correlation_projection": by["correlation"] @ residual[0],
-            "residual_0": residual[0],
-            "residual_1": residual[1],
-            "residual_2": residual[2],
-            "residual_variance_0": var[0],
-            "residual_variance_1": var[1],
-            "residual_variance_2": var[2],
-            "predicted_change": self.change - residual[1],
-            "perturbed_residual": self.perturbed_residual,
+            "correlation_projection": by_correlation @ change,
+            "squared_correlation_projection": unit_rows(others * np.abs(others)) @ change,
+            "partial_projection": by_partial @ change,
+            "effect_projection": unit_rows(self.partial * np.abs(self.partial)) @ change,
+            "residual_projection": by_partial @ self.residual[1],
+            "residual_correlation_projection": by_correlation @ self.residual[0],
         }
-        ranked = ("correlation_projection", "partial_projection", "residual_projection", "residual_0")
-        ranks = {f"{name}_rank": rank_feature(np.abs(raw[name])) for name in (*ranked, "residual_1")}
-        ranks["residual_variance_rank"] = rank_feature(np.abs(var[0]))
-        return {name: squash(value) for name, value in raw.items()} | ranks
-
-    def kept(self):
-        def slope(weights, difference):
-            return np.array(
-                [w @ d / (np.linalg.norm(w) + 0.1) for w, d in zip(weights, difference, strict=True)]
-            )
-
-        partial_kept = slope(self.matched, self.partial_change)
+        ranked = ("correlation_projection", "partial_projection", "residual_projection")
         return {
-            "correlation_kept": squash(slope(off_diagonal(self.correlation), self.correlation_change)),
-            "partial_kept": squash(partial_kept),
+            **{name: squash(value) for name, value in raw.items()},
+            **{f"{name}_rank": rank_feature(np.abs(raw[name])) for name in ranked},
+            "correlation_energy": np.log(1 + by_correlation**2 @ change**2),
+            "partial_energy": np.log(1 + by_partial**2 @ change**2),
+        }
+
+    def residuals(self):
+        features = {"predicted_change": squash(self.change - self.residual[1])}
+        for number, residual in enumerate(self.residual):
+            features[f"residual_{number}"] = squash(residual)
+            features[f"residual_{number}_rank"] = rank_feature(np.abs(residual))
+        return features
+
+    def changed(self):
+        """Sums over the neighbours alone: elsewhere the tables of changes are 0."""
+
+        def slope(weights, difference):
+            found = np.zeros(self.n)
+            for gene, near in enumerate(self.neighbours):
+                w, d = weights[gene, near], difference[gene, near]
+                found[gene] = w @ d / (np.linalg.norm(w) + 0.1)
+            return found
+
+        def mean_square(difference):
+            number = np.array([max(len(near), 1) for near in self.neighbours])
+            return np.log(1 + (difference**2).sum(axis=1) / number)
+
+        kept = slope(self.correlation, self.correlation_change)
+        regression_kept = slope(self.partial, self.regression_change)
+        return {
+            "correlation_kept": squash(kept),
+            "regression_kept": squash(regression_kept),
             # relations that shrank most come first
-            "partial_kept_rank": rank_feature(-partial_kept),
-            "correlation_changed": np.log(1 + (self.correlation_change**2).sum(axis=1) / self.n),
-            "partial_changed": np.log(1 + (self.partial_change**2).sum(axis=1) / self.n),
+            "correlation_kept_rank": rank_feature(-kept),
+            "regression_kept_rank": rank_feature(-regression_kept),
+            "correlation_changed": mean_square(self.correlation_change),
+            "regression_changed": mean_square(self.regression_change),
+            "reverse_changed": mean_square(self.reverse_change),
         }
 
     def ties(self):
-        energy = self.change**2
-        return {
-            "correlation_strength": np.log(
-                1 + self.m0 * (off_diagonal(self.correlation) ** 2).sum(axis=1) / self.n
-            ),
-            "partial_strength": np.log(1 + self.m0 * (self.partial**2).sum(axis=1) / self.n),
-            "correlation_energy": np.log(1 + self.mixing["correlation"] ** 2 @ energy),
-            "partial_energy": np.log(1 + self.mixing["partial"] ** 2 @ energy),
-            "predictability": np.log(np.diag(self.precisions[1][0])),
-        }
+        def strength(matrix):
+            return np.log(1 + self.m0 * (matrix**2).sum(axis=1) / self.n)
 
-    def local(self):
-        some = cells_to_fit(self.z0)
-        z1 = scaled(self.y, self.mean0, self.v0)
-        # as strong as chance alone makes the strongest of so many
-        chance = np.sqrt(2 * np.log(max(self.n, 2)) / self.n_relations)
-        residual, log_ratio = np.zeros((2, self.n))
-        for j in range(self.n):
-            chosen = strongest(self.strength, j, 8, chance)
-            coefficients, share = local_fit(some, j, chosen)
-            before, after = (z[:, j] - local_design(z, chosen) @ coefficients for z in (some, z1))
-            base = max(before.var() / share**2, 1e-4)
-            residual[j] = np.clip((after.mean() - before.mean()) / np.sqrt(base) / self.error, -50, 50)
-            log_ratio[j] = self.residual_variance_law(after.var(), base)
         return {
-            "local_residual": squash(residual),
-            "local_variance": squash(log_ratio),
-            "local_variance_rank": rank_feature(np.abs(log_ratio)),
+            "correlation_strength": strength(off_diagonal(self.correlation)),
+            "partial_strength": strength(self.partial),
+            "predictability": np.log(np.diag(self.precisions[1][0])),
         }
 
     def explained(self):
@@ -348,8 +365,6 @@ class Reading:
         left = vectors @ np.diag(lowered) @ vectors.T
         kept = np.where(values > 0, lowered / np.where(values > 0, values, 1), 1)
         free = unit_rows(off_diagonal(left)) @ (vectors @ np.diag(kept) @ vectors.T @ self.change)
-        if number == 0:
-            free = np.zeros(self.n)
         projection = sparse @ self.change
         return {
             "sparse_projection": squash(projection),
@@ -378,11 +393,12 @@ class Reading:
         return {
             "partial": 4 * self.partial,
             "correlation": 2 * self.correlation,
-            "partial_change": squash(self.partial_change),
-            "correlation_change": squash(self.correlation_change),
             # slopes of i on j, and of j on i
             "regression_on": -2 * regression.T,
             "regression_of": -2 * regression,
+            "correlation_change": squash(self.correlation_change),
+            "regression_change": squash(self.regression_change),
+            "reverse_change": squash(self.reverse_change),
             "neighbour_change": np.tile(squash(self.change), (self.n, 1)),
             "neighbour_residual": np.tile(squash(self.residual[1]), (self.n, 1)),
         }

@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
-from arms import correlated_values, inputs_of
+import torch
+from arms import correlated_values, inputs_of, one_group
 from scipy import stats
 
 from cdn_sc.features import (
     EDGE_FEATURES,
     FEATURES,
-    MIXING_MATRICES,
+    _scales,
     gene_inputs,
+    group_statistics,
+    inputs_of_groups,
     summarize_control,
     withhold_others,
 )
-from cdn_sc.features._scales import rank_features, squash
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
@@ -38,8 +40,8 @@ def test_shapes_and_types(arms):
     assert inputs.features.shape == (24, len(FEATURES))
     assert inputs.neighbours.shape == (24, 16)
     assert inputs.edges.shape == (24, 16, len(EDGE_FEATURES))
-    assert inputs.mixing.shape == (len(MIXING_MATRICES), 24, 24)
-    assert {inputs.features.dtype, inputs.edges.dtype, inputs.mixing.dtype} == {np.dtype(np.float32)}
+    assert {inputs.features.dtype, inputs.edges.dtype} == {np.dtype(np.float32)}
+    assert inputs.neighbours.dtype == np.int64
     assert len(set(FEATURES)) == len(FEATURES)
     assert not (inputs.neighbours == np.arange(24)[:, None]).any()
 
@@ -48,7 +50,6 @@ def test_genes_are_exchangeable(arms):
     order = np.random.default_rng(1).permutation(24)
     inputs, shuffled = inputs_of(*arms), inputs_of(*(arm[:, order] for arm in arms))
     np.testing.assert_allclose(shuffled.features, inputs.features[order], atol=2e-3)
-    np.testing.assert_allclose(shuffled.mixing, inputs.mixing[:, order][:, :, order], atol=1e-4)
     neighbours, edges = by_neighbour(inputs)
     new_names = np.argsort(order)
     renamed = np.argsort(new_names[neighbours[order]], axis=1)
@@ -68,7 +69,7 @@ def test_cells_are_exchangeable(arms):
 
 def test_the_shifted_gene_stands_out(arms):
     features = inputs_of(*arms).features
-    for name in ("welch_t", "pooled_t", "wilcoxon", "effect_size", "residual_0", "local_residual"):
+    for name in ("welch_t", "pooled_t", "wilcoxon", "effect_size", "residual_0", "linear_residual"):
         assert features[:, COLUMN[name]].argmax() == 5, name
     for name in ("welch_t_rank", "wilcoxon_rank", "effect_rank", "residual_0_rank"):
         assert features[5, COLUMN[name]] == 0, name
@@ -90,6 +91,10 @@ def test_own_features_are_the_usual_tests():
     control, perturbed = correlated_values(rng, 9, 6), correlated_values(rng, 7, 6)
     features = inputs_of(control, perturbed).features
     x, y = control.astype(float), perturbed.astype(float)
+
+    def squash(z):
+        return np.sign(z) * np.log1p(np.abs(z))
+
     expected = {
         "welch_t": squash(stats.ttest_ind(y, x, equal_var=False).statistic),
         "pooled_t": squash(stats.ttest_ind(y, x).statistic),
@@ -148,7 +153,7 @@ def test_degenerate_arms(case):
     n_genes = control.shape[1]
     assert inputs.features.shape == (n_genes, len(FEATURES))
     assert inputs.neighbours.shape == (n_genes, min(16, n_genes - 1))
-    for array in (inputs.features, inputs.edges, inputs.mixing):
+    for array in (inputs.features, inputs.edges):
         assert np.isfinite(array).all()
         assert np.abs(array).max(initial=0) <= 12
 
@@ -185,18 +190,15 @@ OF_ITSELF = {
 
 
 def test_what_others_say_is_withheld(arms):
-    inputs = inputs_of(*arms)
-    before = inputs.features.copy()
-    withheld = withhold_others(inputs)
-    np.testing.assert_array_equal(inputs.features, before)
+    features = gene_inputs(summarize_control(arms[0]), arms[1], arms[1][::2]).features
+    before = features.clone()
+    withheld = withhold_others(features)
+    assert torch.equal(features, before)
     assert set(FEATURES) >= OF_ITSELF
     for name, column in COLUMN.items():
-        expected = before[:, column] if name in OF_ITSELF else 0
-        np.testing.assert_array_equal(withheld.features[:, column], expected, err_msg=name)
-        assert name in OF_ITSELF or before[:, column].any(), name
-    assert not withheld.edges.any()
-    assert not withheld.mixing.any()
-    np.testing.assert_array_equal(withheld.neighbours, inputs.neighbours)
+        expected = before[..., column] if name in OF_ITSELF else torch.zeros(2, 24)
+        assert torch.equal(withheld[..., column], expected), name
+        assert name in OF_ITSELF or before[..., column].any(), name
 
 
 def test_what_is_withheld_says_nothing_of_other_genes(arms):
@@ -205,13 +207,9 @@ def test_what_is_withheld_says_nothing_of_other_genes(arms):
     order = np.random.default_rng(0).permutation(len(perturbed))
     other = perturbed.copy()
     other[:, 5] = perturbed[order, 5]  # the same values in other cells: relations alone change
-    summary = summarize_control(control)
-    there, here = gene_inputs(summary, perturbed), gene_inputs(summary, other)
-    assert np.abs(there.features - here.features).max() > 0.1
-    for name in ("features", "edges", "mixing"):
-        np.testing.assert_array_equal(
-            getattr(withhold_others(there), name), getattr(withhold_others(here), name), err_msg=name
-        )
+    there, here = gene_inputs(summarize_control(control), perturbed, other).features
+    assert (there - here).abs().max() > 0.1
+    torch.testing.assert_close(withhold_others(there), withhold_others(here), rtol=1e-6, atol=1e-6)
 
 
 def test_inputs_are_left_alone(arms):
@@ -221,12 +219,52 @@ def test_inputs_are_left_alone(arms):
         np.testing.assert_array_equal(arm, copy)
 
 
+def test_groups_together_are_as_one_by_one(arms):
+    """Whatever their sizes, and whichever stand beside them."""
+    control, perturbed = arms
+    summary = summarize_control(control)
+    groups = [perturbed, perturbed[:3], control[:20], np.tile(perturbed, (15, 1))]
+    together = gene_inputs(summary, *groups)
+    for features, edges, group in zip(together.features, together.edges, groups, strict=True):
+        alone = one_group(gene_inputs(summary, group))
+        np.testing.assert_allclose(features, alone.features, atol=1e-4)
+        np.testing.assert_allclose(edges, alone.edges, atol=1e-4)
+        np.testing.assert_array_equal(together.neighbours, alone.neighbours)
+    assert (together.features[0] - together.features[1]).abs().max() > 0.5
+
+
+def test_statistics_are_all_that_is_kept_of_a_group(arms):
+    """They do not grow with the cells; the cells may go."""
+    control, perturbed = arms
+    summary = summarize_control(control)
+    statistics = group_statistics(summary, perturbed.copy())
+    assert all(np.size(value) <= 24 * 16 for value in vars(statistics).values())
+    found = inputs_of_groups(summary, [statistics])
+    expected = gene_inputs(summary, perturbed)
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.edges, expected.edges)
+
+
 def test_one_summary_serves_many_groups(arms):
     control, perturbed = arms
     summary = summarize_control(control)
     first = gene_inputs(summary, perturbed)
     gene_inputs(summary, perturbed[:10])
-    np.testing.assert_array_equal(gene_inputs(summary, perturbed).features, first.features)
+    assert torch.equal(gene_inputs(summary, perturbed).features, first.features)
+
+
+def test_an_unhit_gene_keeps_its_regression():
+    """Its neighbours' changes carry it along; those of a gene that was cut off from its own do not."""
+    rng = np.random.default_rng(7)
+    control, perturbed = (correlated_values(rng, n, 12, silent=0.0) for n in (800, 300))
+    cut = perturbed.copy()
+    cut[:, 6] = rng.permutation(cut[:, 6])
+    before, after = gene_inputs(summarize_control(control), perturbed, cut).features
+    for name in ("regression_kept", "correlation_kept"):
+        assert after[6, COLUMN[name]] < -1.5 < before[6, COLUMN[name]], name
+        assert after[6, COLUMN[f"{name}_rank"]] == 0, name
+    for name in ("regression_changed", "correlation_changed", "linear_variance"):
+        assert after[6, COLUMN[name]] > before[6, COLUMN[name]] + 1, name
 
 
 def test_unusable_arms(arms):
@@ -240,8 +278,20 @@ def test_unusable_arms(arms):
 
 
 def test_scales():
-    np.testing.assert_allclose(squash(np.array([-np.e + 1, 0, np.e - 1])), [-1, 0, 1])
-    values = {"one": np.array([1.0, 5.0, 3.0, 2.0]), "tied": np.array([2.0, 2.0, 0.0, 7.0])}
-    found = rank_features(values)
-    np.testing.assert_allclose(found["one"], [-0.5, 0, -0.25, -np.log2(3) / 4])
-    np.testing.assert_allclose(found["tied"], -np.log2(stats.rankdata(-values["tied"])) / 4)
+    np.testing.assert_allclose(_scales.squash(torch.tensor([-np.e + 1, 0, np.e - 1])), [-1, 0, 1])
+    # two groups at once, each with ranks of its own
+    values = {
+        "one": torch.tensor([[1.0, 5.0, 3.0, 2.0], [4.0, 3.0, 2.0, 1.0]]),
+        "tied": torch.tensor([[2.0, 2.0, 0.0, 7.0], [0.0, 0.0, 0.0, 0.0]]),
+        # but for rounding, as a share of their size where that is above 1, else as they are
+        "near": torch.tensor([[1e5, 1e5 + 1, 1e-5, 0.0], [1e5, 1e5 + 9, 1e-4, 0.0]]),
+    }
+    found = _scales.rank_features(values)
+    ranks = {
+        "one": [[4, 1, 2, 3], [1, 2, 3, 4]],
+        "tied": [[2.5, 2.5, 4, 1], [2.5, 2.5, 2.5, 2.5]],
+        "near": [[1.5, 1.5, 3.5, 3.5], [2, 1, 3, 4]],
+    }
+    assert set(found) == set(ranks)
+    for name, expected in ranks.items():
+        np.testing.assert_allclose(found[name], -np.log2(expected) / 4, atol=1e-6, err_msg=name)

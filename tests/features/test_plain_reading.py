@@ -1,12 +1,12 @@
-"""Each input against its plain reading, on random and on awkward arms."""
+"""Each input against its plain reading, on random and on awkward arms, two groups at a time."""
 
 import numpy as np
 import pytest
 from arms import correlated_values
-from plain_reading import Reading, strongest
+from plain_reading import Reading
 
 from cdn_sc._contrasts import within_conditions
-from cdn_sc.features import EDGE_FEATURES, FEATURES, MIXING_MATRICES, gene_inputs, summarize_control
+from cdn_sc.features import EDGE_FEATURES, FEATURES, gene_inputs, summarize_control
 
 # single precision of values and correlations, in units of squashed statistics
 TOLERANCE = 1e-3
@@ -21,6 +21,12 @@ def arms_of(case):
         values = correlated_values(rng, 60, 6), correlated_values(rng, 25, 6, shift=shift[:6]), None
     elif case == "large panel":
         values = correlated_values(rng, 160, 50), correlated_values(rng, 40, 50), None
+    elif case == "few cells behind many genes":
+        values = (
+            correlated_values(rng, 14, 40),
+            correlated_values(rng, 9, 40),
+            within_conditions([correlated_values(rng, 5, 40)]),
+        )
     elif case == "more cells than are fitted":
         values = correlated_values(rng, 21000, 6), correlated_values(rng, 30, 6, shift=shift[:6]), None
     elif case == "rarely seen":
@@ -65,50 +71,52 @@ def arms_of(case):
 CASES = (
     "random", "ties", "negative values", "awkward genes", "a screen", "shifted mean", "few cells",
     "many cells", "rarely seen", "more cells than are fitted", "small panel", "large panel",
+    "few cells behind many genes",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=CASES)
 def found_and_read(request):
     control, perturbed, contrasts = arms_of(request.param)
-    found = gene_inputs(summarize_control(control, contrasts), perturbed)
-    return found, Reading(control, perturbed, contrasts)
+    # another group, of another size, in the same products
+    groups = [perturbed, perturbed[-max(2, len(perturbed) // 2) :]]
+    found = gene_inputs(summarize_control(control, contrasts), *groups)
+    return found, [Reading(control, group, contrasts) for group in groups]
 
 
 def test_features(found_and_read):
-    found, reading = found_and_read
-    assert set(reading.features) == set(FEATURES)
-    for column, name in enumerate(FEATURES):
-        np.testing.assert_allclose(
-            found.features[:, column], reading.features[name], rtol=TOLERANCE, atol=TOLERANCE, err_msg=name
-        )
+    found, readings = found_and_read
+    for group, reading in enumerate(readings):
+        assert set(reading.features) == set(FEATURES)
+        for column, name in enumerate(FEATURES):
+            np.testing.assert_allclose(
+                found.features[group, :, column],
+                reading.features[name],
+                rtol=TOLERANCE,
+                atol=TOLERANCE,
+                err_msg=name,
+            )
 
 
 def test_edges(found_and_read):
-    found, reading = found_and_read
-    assert set(reading.edges) == set(EDGE_FEATURES)
-    rows = np.arange(len(found.neighbours))[:, None]
-    absent = found.neighbours < 0
-    for column, name in enumerate(EDGE_FEATURES):
-        np.testing.assert_allclose(
-            found.edges[:, :, column],
-            np.where(absent, 0, reading.edges[name][rows, found.neighbours]),
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-            err_msg=name,
-        )
-
-
-def test_mixing(found_and_read):
-    found, reading = found_and_read
-    assert set(reading.mixing) == set(MIXING_MATRICES)
-    for matrix, name in zip(found.mixing, MIXING_MATRICES, strict=True):
-        np.testing.assert_allclose(matrix, reading.mixing[name], atol=1e-4, err_msg=name)
+    found, readings = found_and_read
+    neighbours = found.neighbours.numpy()
+    rows = np.arange(len(neighbours))[:, None]
+    for group, reading in enumerate(readings):
+        assert set(reading.edges) == set(EDGE_FEATURES)
+        for column, name in enumerate(EDGE_FEATURES):
+            np.testing.assert_allclose(
+                found.edges[group, :, :, column],
+                np.where(neighbours < 0, 0, reading.edges[name][rows, neighbours]),
+                rtol=TOLERANCE,
+                atol=TOLERANCE,
+                err_msg=name,
+            )
 
 
 def test_neighbours_are_the_most_related_genes(found_and_read):
-    found, reading = found_and_read
+    found, (reading, _) = found_and_read
     n_genes, number = found.neighbours.shape
     assert number == min(16, n_genes - 1)
-    for gene, chosen in enumerate(found.neighbours):
-        assert chosen[chosen >= 0].tolist() == strongest(reading.strength, gene, 16)
+    for chosen, expected in zip(found.neighbours, reading.neighbours, strict=True):
+        assert chosen[chosen >= 0].tolist() == expected

@@ -27,59 +27,60 @@ class Plain:
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def logits(self, inputs, kind):
-        """Of all genes; `kind` is the row of the embedding."""
+        """Of all genes of a group, from its features, neighbours and edges, and the row of its kind."""
         x = np.stack([self.linear("embed.2", gelu(self.linear("embed.0", row))) for row in inputs.features])
         x = x + self.weights["kind.weight"][kind]
         n_layers = 1 + max(int(name.split(".")[1]) for name in self.weights if name.startswith("layers."))
         for layer in range(n_layers):
             name = f"layers.{layer}"
-            for part in (self.neighbours, self.mixing, self.attention, self.feed_forward):
+            for part in (self.neighbours, self.attention, self.feed_forward):
                 x = x + part(name, x, inputs)
         head = [self.linear("head.3", gelu(self.linear("head.1", self.norm("head.0", gene)))) for gene in x]
         return np.concatenate(head)
 
     def neighbours(self, layer, x, inputs):
-        """Gated messages of a gene's neighbours: their sum over the root of their number, and the largest."""
+        """Others' values, weighted by what is known of each pair, and the weights themselves; gated."""
         name = f"{layer}.neighbours"
         y = [self.norm(f"{name}.norm", gene) for gene in x]
         found = []
         for gene, row in enumerate(inputs.neighbours):
-            messages = []
-            for place, other in enumerate(row):
-                if other >= 0:
-                    message = self.linear(f"{name}.receiver", y[gene]) + self.linear(
-                        f"{name}.sender", y[other]
-                    )
-                    message = message + self.linear(f"{name}.pair", inputs.edges[gene, place])
-                    gate, value = np.split(message, 2)
-                    messages.append(sigmoid(gate) * gelu(value))
-            if not messages:
-                messages = [np.zeros(len(self.weights[f"{name}.sender.weight"]) // 2)]
-            read = np.concatenate([sum(messages) / np.sqrt(len(messages)), np.max(messages, axis=0)])
-            found.append(self.linear(f"{name}.out", read))
+            near = [(place, other) for place, other in enumerate(row) if other >= 0]
+            # a weight for each head, which has a part of the values
+            heads = len(self.weights[f"{name}.pair.2.weight"])
+            total, weights = 0, np.zeros(heads)
+            for place, other in near:
+                pair = gelu(self.linear(f"{name}.pair.0", inputs.edges[gene, place]))
+                weight = self.linear(f"{name}.pair.2", pair) / np.sqrt(len(near))
+                value = self.linear(f"{name}.value", y[other])
+                total = total + np.repeat(weight, len(value) // heads) * value
+                weights = weights + weight
+            if not near:
+                found.append(np.zeros_like(x[gene]))
+                continue
+            gate = sigmoid(self.linear(f"{name}.gate", y[gene]))
+            found.append(self.linear(f"{name}.out", np.concatenate([total, weights]) * gate))
         return np.stack(found)
 
-    def mixing(self, layer, x, inputs):
-        """Others' values through the signed weights, gated by the reader."""
-        name = f"{layer}.mixing"
-        y = [self.norm(f"{name}.norm", gene) for gene in x]
-        values = np.stack([self.linear(f"{name}.value", gene) for gene in y])
-        parts = np.split(values, len(inputs.mixing), axis=1)
-        mixed = np.hstack([matrix @ part for matrix, part in zip(inputs.mixing, parts, strict=True)])
-        gates = [sigmoid(self.linear(f"{name}.gate", gene)) for gene in y]
-        return np.stack([self.linear(f"{name}.out", m * g) for m, g in zip(mixed, gates, strict=True)])
-
-    def attention(self, layer, x, inputs):
-        """Every gene to all genes: softmax of products over the root of a head's width."""
-        name = f"{layer}.attention"
-        qkv = np.stack([self.linear(f"{name}.qkv", self.norm(f"{name}.norm", gene)) for gene in x])
+    def attend(self, query, key, value):
+        """Softmax of products over the root of a head's width, head by head."""
         heads = []
         for q, k, v in zip(
-            *(np.split(part, self.heads, axis=1) for part in np.split(qkv, 3, axis=1)), strict=True
+            *(np.split(part, self.heads, axis=1) for part in (query, key, value)), strict=True
         ):
             weights = np.exp(q @ k.T / np.sqrt(q.shape[1]))
             heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
-        return np.stack([self.linear(f"{name}.out", gene) for gene in np.hstack(heads)])
+        return np.hstack(heads)
+
+    def attention(self, layer, x, inputs):
+        """Points read all genes, as sharply as if there were 200 of them; every gene reads the points."""
+        name = f"{layer}.attention"
+        of_genes = np.stack([self.linear(f"{name}.of_genes", self.norm(f"{name}.norm", gene)) for gene in x])
+        query, key, value = np.split(of_genes, 3, axis=1)
+        sharpness = np.log(max(len(x), 2)) / np.log(200)
+        seen = self.attend(self.weights[f"{name}.points"] * sharpness, key, value)
+        points = [self.linear(f"{name}.of_points.1", self.norm(f"{name}.of_points.0", row)) for row in seen]
+        read = self.attend(query, *np.split(np.stack(points), 2, axis=1))
+        return np.stack([self.linear(f"{name}.out", gene) for gene in read])
 
     def feed_forward(self, layer, x, inputs):
         name = f"{layer}.feed_forward"

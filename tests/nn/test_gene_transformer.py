@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 from plain_gene_transformer import Plain
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from cdn_sc.features import EDGE_FEATURES, FEATURES, withhold_others
 from cdn_sc.nn import GeneTransformer, GeneTransformerConfig, collate_genes
-from cdn_sc.nn.gene_transformer import KIND_NAMES
+from cdn_sc.nn import gene_transformer as module
+from cdn_sc.nn.gene_transformer import KIND_NAMES, batch_of_screen
 
 SMALL = {
-    "features": 6, "edges": 3, "mixing": 2, "channels": 16, "heads": 4, "layers": 2, "edge_channels": 8,
-    "mixing_channels": 4,
+    "features": 6, "edges": 3, "channels": 16, "heads": 4, "layers": 2, "points": 5, "message_channels": 8,
+    "message_heads": 4,
 }  # fmt: skip
 
 
@@ -26,26 +29,27 @@ def small_network(**changes):
     return network.eval().double()
 
 
-def random_inputs(rng, n_genes):
+def random_inputs(rng, n_genes, n_groups=1, n_features=6, n_edges=3):
+    """A screen of some groups, which share their neighbours."""
     k = min(5, n_genes - 1)
     neighbours = [rng.permutation(np.delete(np.arange(n_genes), gene))[:k] for gene in range(n_genes)]
     return SimpleNamespace(
-        features=rng.standard_normal((n_genes, 6)).astype(np.float32),
-        neighbours=np.array(neighbours, dtype=np.int64).reshape(n_genes, k),
-        edges=rng.standard_normal((n_genes, k, 3)).astype(np.float32),
-        mixing=rng.standard_normal((2, n_genes, n_genes)).astype(np.float32),
+        features=torch.from_numpy(rng.standard_normal((n_groups, n_genes, n_features))),
+        neighbours=torch.from_numpy(np.array(neighbours, dtype=np.int64).reshape(n_genes, k)),
+        edges=torch.from_numpy(rng.standard_normal((n_groups, n_genes, k, n_edges))),
     )
 
 
 def as_double(batch):
-    return replace(
-        batch, features=batch.features.double(), edges=batch.edges.double(), mixing=batch.mixing.double()
-    )
+    """Inputs are single precision; these tests are not."""
+    edges = None if batch.edges is None else batch.edges.double()
+    return replace(batch, features=batch.features.double(), edges=edges)
 
 
 @torch.no_grad()
 def score(network, inputs, kinds=None):
-    return network(as_double(collate_genes(inputs, kinds or [None] * len(inputs))))
+    size = sum(len(x.features) for x in inputs)
+    return network(as_double(collate_genes(inputs, kinds or [None] * size)))
 
 
 @pytest.fixture
@@ -54,24 +58,23 @@ def rng():
 
 
 def test_genes_are_exchangeable(rng):
-    network, inputs = small_network(), random_inputs(rng, 9)
-    order = rng.permutation(9)
+    network, inputs = small_network(), random_inputs(rng, 9, 2)
+    order = torch.from_numpy(rng.permutation(9))
     shuffled = SimpleNamespace(
-        features=inputs.features[order],
-        neighbours=np.argsort(order)[inputs.neighbours[order]],
-        edges=inputs.edges[order],
-        mixing=inputs.mixing[:, order][:, :, order],
+        features=inputs.features[:, order],
+        neighbours=torch.argsort(order)[inputs.neighbours[order]],
+        edges=inputs.edges[:, order],
     )
-    expected = score(network, [inputs])[0]
-    assert expected.std() > 1e-2
-    torch.testing.assert_close(score(network, [shuffled])[0], expected[torch.from_numpy(order)])
+    expected = score(network, [inputs])
+    assert expected.std(dim=1).min() > 1e-2
+    torch.testing.assert_close(score(network, [shuffled]), expected[:, order])
 
 
 def test_neighbours_are_exchangeable(rng):
     network, inputs = small_network(), random_inputs(rng, 9)
     order = rng.permutation(5)
     shuffled = SimpleNamespace(**vars(inputs))
-    shuffled.neighbours, shuffled.edges = inputs.neighbours[:, order], inputs.edges[:, order]
+    shuffled.neighbours, shuffled.edges = inputs.neighbours[:, order], inputs.edges[:, :, order]
     torch.testing.assert_close(score(network, [shuffled]), score(network, [inputs]))
 
 
@@ -96,6 +99,7 @@ def test_padding_is_never_read(rng):
         batch.edges[1, 4:] = 1e3
         batch.edges[1, :, 3:] = 1e3  # a panel of 4 has 3 neighbours a gene
         batch.neighbours[1, :4, 3:] = 8
+        batch.neighbours[1, 4:] = 1
         torch.testing.assert_close(network(batch), expected, rtol=0, atol=0)
 
 
@@ -108,7 +112,7 @@ def test_kind_matters(rng):
     torch.testing.assert_close(score(network, [inputs], [None])[0], scores[0])
 
 
-@pytest.mark.parametrize("part", ["features", "edges", "mixing"])
+@pytest.mark.parametrize("part", ["features", "edges"])
 def test_every_input_matters(rng, part):
     network, inputs = small_network(), random_inputs(rng, 6)
     changed = SimpleNamespace(**vars(inputs))
@@ -138,6 +142,123 @@ def test_members_are_averaged(rng):
 def test_batch_moves_whole(rng):
     batch = collate_genes([random_inputs(rng, 3)], [None]).to("meta")
     assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}
+    assert replace(batch, edges=None).to("meta").edges is None
+
+
+def test_groups_of_a_screen_share_their_neighbours(rng):
+    """As one by one, in whichever runs the network takes them."""
+    network, inputs = small_network(), random_inputs(rng, 9, 5)
+    inputs.neighbours[3, 2:] = -1
+    kinds = [None, *KIND_NAMES[1:]]
+    batch = as_double(batch_of_screen(inputs, kinds))
+    assert batch.neighbours.shape == batch.edge_mask.shape == (1, 9, 5)
+    with torch.no_grad():
+        found = network(batch)
+        runs = [network(batch.groups(slice(start, start + 2))) for start in range(0, 5, 2)]
+    torch.testing.assert_close(found, score(network, [inputs], kinds))
+    torch.testing.assert_close(torch.cat(runs), found)
+    assert (found[0] - found[1]).abs().max() > 1e-2
+
+
+def test_one_gene(rng):
+    """It has no neighbours, alone or beside larger panels."""
+    network, inputs = small_network(), random_inputs(rng, 1, 3)
+    batch = as_double(batch_of_screen(inputs, [None] * 3))
+    assert batch.edges.shape == (3, 1, 0, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(network(batch), score(network, [inputs, random_inputs(rng, 4)])[:3, :1])
+        torch.testing.assert_close(network(replace(batch, edges=None)), network(batch))
+
+
+def test_messages_come_from_neighbours_alone(rng):
+    """In the neighbours' part of a layer; a gene without any gets none."""
+    network = small_network()
+    part = network.members[0].layers[0].neighbours
+    inputs = random_inputs(rng, 9)
+    inputs.neighbours[4] = -1
+    inputs.neighbours[1, 2:] = -1
+    batch = as_double(collate_genes([inputs], [None]))
+    x = torch.from_numpy(rng.standard_normal((1, 9, 16)))
+    with torch.no_grad():
+        before = part(x, batch)
+        assert not before[0, 4].any()
+        for gene in range(9):
+            changed = x.clone()
+            changed[0, gene] += torch.from_numpy(rng.standard_normal(16))
+            reads = (part(changed, batch) - before).abs().amax(dim=-1)[0] > 1e-9
+            near = (inputs.neighbours == gene).any(dim=1)
+            near[gene] = gene != 4  # it gates what it reads
+            assert torch.equal(reads, near)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_own_evidence_is_what_withheld_inputs_give(rng, members):
+    sizes = {"features": len(FEATURES), "edges": len(EDGE_FEATURES)}
+    network = small_network(members=members, **sizes)
+    inputs = random_inputs(rng, 9, 3, len(FEATURES), len(EDGE_FEATURES))
+    batch = as_double(batch_of_screen(inputs, [None, "activity", "knockout"]))
+    # in training and in batches of several screens: nothing of any pair, and no pairs
+    withheld = replace(
+        batch,
+        features=withhold_others(batch.features),
+        edges=torch.zeros_like(batch.edges),
+        edge_mask=torch.zeros_like(batch.edge_mask),
+    )
+    with torch.no_grad():
+        found = network(batch.own_evidence())
+        torch.testing.assert_close(found, network(withheld))
+        assert (found - network(batch)).abs().max() > 1e-2
+    assert batch.edges is not None
+
+
+class Sizes(TorchDispatchMode):
+    """Numbers of values that operations give, in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        several = result if isinstance(result, tuple | list) else [result]
+        self.found += [(str(function), x.numel()) for x in several if isinstance(x, torch.Tensor)]
+        return result
+
+
+def test_cost_is_linear_in_genes(rng):
+    """Twice the genes give nothing that is more than twice as large: no table of genes and genes."""
+    network = small_network()
+
+    def sizes(n_genes):
+        batch = as_double(batch_of_screen(random_inputs(rng, n_genes, 2), [None, None]))
+        with torch.no_grad(), Sizes() as seen:
+            network(batch)
+        return seen.found
+
+    small, large = sizes(60), sizes(120)
+    assert [name for name, _ in small] == [name for name, _ in large]
+    for (name, before), (_, after) in zip(small, large, strict=True):
+        assert after <= 2 * before, name
+    # a table of 120 x 120 for each of two groups would be larger than all there is but pairs of neighbours
+    assert max(size for _, size in large) <= 2 * 120 * 5 * 16
+
+
+def test_attention_of_points_is_as_sharp_among_many_genes(rng, monkeypatch):
+    """By the log of each panel's own genes, padding not among them; 200 are the measure."""
+    queries = []
+    attend = module.F.scaled_dot_product_attention
+
+    def spy(query, *arguments, **options):
+        queries.append(query)
+        return attend(query, *arguments, **options)
+
+    monkeypatch.setattr(module.F, "scaled_dot_product_attention", spy)
+    network, sizes = small_network(layers=1), (200, 14, 2, 1)
+    score(network, [random_inputs(rng, n) for n in sizes])
+    points = network.members[0].layers[0].attention.points.view(5, 4, 4).transpose(0, 1)
+    for found, n_genes in zip(queries[0], sizes, strict=True):
+        torch.testing.assert_close(found, points * np.log(max(n_genes, 2)) / np.log(200))
+    assert len(queries) == 2
 
 
 def test_unusable_input(rng):
@@ -153,6 +274,8 @@ def test_unusable_input(rng):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"message_channels": 6}, r"message_heads \(4\) must divide message_channels \(6\)"),
+        ({"own_only": 1}, "own_only must be true or false"),
         ({"channels": 18}, r"heads \(4\) must divide channels \(18\)"),
         ({"layers": 0}, "layers must be a positive integer"),
         ({"members": 1.5}, "members must be a positive integer"),
@@ -170,12 +293,23 @@ def test_network_is_the_one_described(rng, kind):
     network, inputs = small_network(members=2), random_inputs(rng, 7)
     inputs.neighbours[1, 2:] = inputs.neighbours[4] = -1
     number = KIND_NAMES.index(kind or "unknown")
+    # as collated, in single precision
+    group = SimpleNamespace(
+        features=inputs.features[0].float().double().numpy(),
+        neighbours=inputs.neighbours.numpy(),
+        edges=inputs.edges[0].float().double().numpy(),
+    )
     expected = [
         Plain({name: value.numpy() for name, value in member.state_dict().items()}, SMALL["heads"]).logits(
-            inputs, number
+            group, number
         )
         for member in network.members
     ]
     found = score(network, [inputs, random_inputs(rng, 9)], [kind, None])[0, :7].numpy()
     assert np.ptp(expected[0]) > 0.1
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-6, atol=1e-8)
+
+
+def test_default_sizes_are_those_of_the_inputs():
+    config = GeneTransformerConfig()
+    assert (config.features, config.edges) == (len(FEATURES), len(EDGE_FEATURES))

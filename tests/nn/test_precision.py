@@ -29,10 +29,9 @@ def gene_batch(config):
     rng = np.random.default_rng(0)
     comparisons = [
         SimpleNamespace(
-            features=rng.normal(size=(n, config.features)),
-            neighbours=rng.integers(0, n, (n, 4)),
-            edges=rng.normal(size=(n, 4, config.edges)),
-            mixing=rng.normal(size=(config.mixing, n, n)),
+            features=torch.from_numpy(rng.normal(size=(1, n, config.features))),
+            neighbours=torch.from_numpy(rng.integers(0, n, (n, 4))),
+            edges=torch.from_numpy(rng.normal(size=(1, n, 4, config.edges))),
         )
         for n in (7, 9)
     ]
@@ -77,7 +76,7 @@ def test_gene_transformer_in_bfloat16():
     assert 0 < (found - expected).abs().max() < 0.1 * expected.std()
     cast_kinds = {type(module) for module in cast.modules() if isinstance(module, nn.Linear)}
     assert cast_kinds == {nn.Linear}
-    assert cast.members[0].layers[0].attention.qkv.weight.dtype == torch.bfloat16
+    assert cast.members[0].layers[0].attention.of_genes.weight.dtype == torch.bfloat16
     assert cast.members[0].head[1].weight.dtype == torch.float32
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 import cdn_sc
+from cdn_sc._contrasts import contrasts_of_screen
 from cdn_sc.simulate import Pair, screen, screen_pairs
 from cdn_sc.simulate.perturbation import KINDS
 
@@ -271,7 +272,8 @@ def test_targets_point_at_the_genes_hit(measured_per_gene):
         change = pair.perturbed.mean(axis=0) - pair.control.mean(axis=0)
         falls += (change[pair.targets] < 0).tolist()
     assert np.mean(falls) > 0.9
-    assert (pairs[0].control is pairs[1].control) == (measured_per_gene == 1.0)
+    # one panel for all groups, wherever it came from
+    assert all(pair.control is pairs[0].control for pair in pairs)
 
 
 def test_selected_panels_keep_the_most_changed():
@@ -282,35 +284,83 @@ def test_selected_panels_keep_the_most_changed():
         assert pair.graph.shape == (30, 30)
     assert any(pair.n_missing for pair in narrow)
 
-    def typical_t(pair):
-        error = pair.control.var(axis=0) / len(pair.control) + pair.perturbed.var(axis=0) / len(
-            pair.perturbed
-        )
-        return np.median(np.abs(pair.perturbed.mean(0) - pair.control.mean(0)) / np.sqrt(error + 1e-9))
+    def largest_t(pairs):
+        """Of each gene in any group."""
+        t = []
+        for pair in pairs:
+            arms = pair.control, pair.perturbed
+            error = sum(arm.var(axis=0) / len(arm) for arm in arms)
+            t.append(np.abs(arms[1].mean(0) - arms[0].mean(0)) / np.sqrt(error + 1e-9))
+        return np.max(t, axis=0)
 
-    # same seed, same network size after selection: chosen genes changed more than all measured ones
-    assert np.median([typical_t(p) for p in narrow]) > 1.3 * np.median([typical_t(p) for p in pairs_of()])
+    # same seed, same cells: chosen genes changed more than all measured ones
+    everything = pairs_of(n_genes=120, n_groups=8, n_targets=(0, 1))
+    assert np.median(largest_t(narrow)) > 1.3 * np.median(largest_t(everything))
+    assert np.sort(largest_t(everything))[-30:].min() == pytest.approx(largest_t(narrow).min(), rel=1e-4)
 
 
 def test_panels_are_chosen_without_a_look_at_the_targets(monkeypatch):
     """The largest |t| of all measured genes, and nothing else: whoever was hit, the panel is the same."""
     wide, chosen = [], []
 
-    def spy(control, perturbed, number):
-        wide.append((control, perturbed))
-        chosen.append(most_changed(control, perturbed, number))
+    def spy(control, groups, number):
+        wide.append((control, groups))
+        chosen.append(most_changed(control, groups, number))
         return chosen[-1]
 
     most_changed = screen_module._most_changed
     monkeypatch.setattr(screen_module, "_most_changed", spy)
     pairs = pairs_of(measured_per_gene=4.0, n_groups=6, n_perturbed=(40, 40))
-    assert len(pairs) == len(wide) == 6
-    for pair, (control, perturbed), kept in zip(pairs, wide, chosen, strict=True):
+    ((control, groups),), (kept,) = wide, chosen
+    assert len(pairs) == len(groups) == 6
+    t = []
+    for perturbed in groups:
         error = np.sqrt(control.var(axis=0) / len(control) + perturbed.var(axis=0) / len(perturbed) + 1e-9)
-        t = np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / error
-        assert t[kept].min() >= np.delete(t, kept).max() - 1e-4
+        t.append(np.abs(perturbed.mean(axis=0) - control.mean(axis=0)) / error)
+    largest = np.max(t, axis=0)
+    assert largest[kept].min() >= np.delete(largest, kept).max() - 1e-4
+    # in the order that they were measured in
+    assert (np.diff(kept) > 0).all()
+    for pair, perturbed in zip(pairs, groups, strict=True):
         np.testing.assert_array_equal(pair.control, control[:, kept])
         np.testing.assert_array_equal(pair.perturbed, perturbed[:, kept])
+
+
+@pytest.mark.parametrize("measured_per_gene", [1.0, 3.0])
+def test_contrasts_are_those_of_the_whole_screen(measured_per_gene):
+    """One array for all groups, of the panel's genes, no group with more than its share of cells."""
+    options = {
+        "n_control": 900,
+        "n_groups": 4,
+        "n_perturbed": (30, 90),
+        "measured_per_gene": measured_per_gene,
+    }
+    pairs = pairs_of(contrasts=True, **options)
+    expected = contrasts_of_screen(900, [pair.perturbed for pair in pairs])
+    assert expected.shape[1] == 30
+    assert len(expected) < sum(len(pair.perturbed) - 1 for pair in pairs)
+    for pair in pairs:
+        assert pair.contrasts is pairs[0].contrasts
+        np.testing.assert_allclose(pair.contrasts, expected, atol=1e-5)
+    assert all(pair.contrasts is None for pair in pairs_of(**options))
+    # too few cells beside few control cells: there is nothing to be had
+    assert all(pair.contrasts is None for pair in pairs_of(contrasts=True, n_control=60))
+
+
+def test_targets_of_a_panel_are_the_same_genes():
+    """Whether all measured genes are kept or some: same cells, and who is left out is counted."""
+    whole = pairs_of(n_genes=90, n_groups=8, hidden_share=0.2)
+    panel = pairs_of(n_genes=30, n_groups=8, hidden_share=0.2, measured_per_gene=3.0)
+    assert sum(pair.n_missing for pair in panel) > 0
+    for all_genes, some in zip(whole, panel, strict=True):
+        assert len(all_genes.perturbed) == len(some.perturbed)
+        kept = [np.flatnonzero((column == all_genes.control.T).all(axis=1)) for column in some.control.T]
+        assert all(len(places) == 1 for places in kept)
+        kept = np.concatenate(kept)
+        np.testing.assert_array_equal(all_genes.perturbed[:, kept], some.perturbed)
+        np.testing.assert_array_equal(all_genes.graph[np.ix_(kept, kept)], some.graph)
+        assert sorted(kept[some.targets]) == sorted(set(all_genes.targets) & set(kept))
+        assert len(some.targets) + some.n_missing == len(all_genes.targets)
 
 
 def test_genes_of_interest_are_drawn_at_random():
@@ -375,10 +425,15 @@ def test_genes_of_interest_take_the_place_of_the_weakest(monkeypatch):
     shared = pairs_of(measured_per_gene=1.0, n_groups=1)
     assert not numbers
     assert shared[0].control.shape[1] == 30
-    pairs = pairs_of(measured_per_gene=4.0, n_groups=30, of_interest=0.2)
-    assert set(numbers) == {24}  # of 30
-    assert all(pair.control.shape[1] == 30 for pair in pairs)
-    # the rest is not the same from group to group
-    added = {pair.control[:, 24:].tobytes() for pair in pairs}
-    assert len(added) == 30
-    assert len({pair.control[:, :24].tobytes() for pair in pairs}) == 1
+    places = []
+    for seed in range(20):
+        panel = pairs_of(seed, measured_per_gene=4.0, n_groups=1, of_interest=0.2)[0].control
+        everything = pairs_of(seed, n_genes=120, n_groups=1)[0].control
+        assert panel.shape[1] == 30
+        np.testing.assert_array_equal(panel[:, :24], everything[:, :24])
+        for column in panel[:, 24:].T:
+            places.append(24 + int(np.flatnonzero((column == everything[:, 24:].T).all(axis=1))[0]))
+    assert numbers == 20 * [24]  # of 30
+    # the rest comes from anywhere
+    assert len(set(places)) > 50
+    assert np.mean(places) == pytest.approx(72, abs=8)

@@ -9,8 +9,8 @@ from cdn_sc.train import train
 from cdn_sc.train.config import config_from_dict
 
 GENE_TRANSFORMER = {
-    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "edge_channels": 4,
-    "mixing_channels": 2, "dropout": 0.1,
+    "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "points": 3,
+    "message_channels": 4, "message_heads": 2, "dropout": 0.1,
 }  # fmt: skip
 CDN = {
     "architecture": "cdn", "num_vars": 12, "max_subsets": 60, "channels": 8, "heads": 2, "blocks": 1,

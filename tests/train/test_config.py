@@ -30,7 +30,16 @@ def test_the_default_model_ships():
 def test_names_of_options_are_those_of_the_simulators():
     own = {
         "scm": {"genes", "gene_choices"},
-        "screen": {"genes", "selected", "groups", "control_cells", "values"},
+        "screen": {
+            "genes",
+            "selected",
+            "groups",
+            "control_cells",
+            "values",
+            "large",
+            "large_genes",
+            "large_values",
+        },
     }
     for source, simulator in (("scm", scm_pair), ("screen", screen_pairs)):
         taken = inspect.signature(simulator).parameters
@@ -139,6 +148,9 @@ def test_refused(changes, message):
         ("screen", "genes", [600, 24], "the smaller one first"),
         ("screen", "control_cells", 50, "a range of two integers"),
         ("screen", "selected", 1.5, "a share between 0 and 1"),
+        ("screen", "large", -0.1, "a share between 0 and 1"),
+        ("screen", "large_genes", [4000, 1000], "the smaller one first"),
+        ("screen", "large_values", 0, "an integer of at least 1"),
         ("screen", "groups", 0, "an integer of at least 1"),
         ("screen", "values", 1e5, "an integer"),
         ("screen", "kinds", ["knockdown"], "a table of kinds"),
@@ -179,6 +191,9 @@ def test_sizes_of_a_run(changes, message):
         ("scm", {"edges_per_gene": [1, 10**9]}, "option edges_per_gene = .* at most 1,000"),
         ("scm", {"genes": [10, 1000], "n_perturbed": [10, 10**6]}, "asks for 1,000,000 cells of 1,000 genes"),
         ("screen", {"genes": [10, 10**9]}, "option genes = .* at most 5,000"),
+        ("screen", {"large_genes": [10, 10**9]}, "option large_genes = .* at most 5,000"),
+        ("screen", {"large_values": 10**12}, "option large_values = .* at most 100,000,000"),
+        ("screen", {"large_genes": [10, 4000], "n_perturbed": [10, 10**5]}, "100,000 cells of 4,000 genes"),
         ("screen", {"groups": 10**9}, "option groups = .* at most 1,000"),
         ("screen", {"values": 10**12}, "option values = .* at most 100,000,000"),
         ("screen", {"genes": [10, 1000], "control_cells": [10**6, 10**6]}, "asks for 1,000,000 cells"),

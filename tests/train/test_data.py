@@ -61,6 +61,27 @@ def test_control_cells_are_bounded():
             assert pair.control.size <= 400 + pair.control.shape[1]
 
 
+def test_some_batches_are_one_screen_of_very_many_genes():
+    options = SCREEN["options"] | {
+        "large": 0.3, "large_genes": [30, 60], "large_values": 3000, "groups": 8, "control_cells": [30, 5000],
+        "values": 600,
+    }  # fmt: skip
+    config = tiny_config(sources=[SCREEN | {"options": options}], genes_per_batch=30, max_pairs_per_batch=3)
+    large = []
+    for step in range(60):
+        pairs = draw_batch(config, step)
+        (genes,) = {pair.control.shape[1] for pair in pairs}
+        large.append(genes >= 30)
+        # what they cost is known beforehand: few groups, which share all that the control cells say
+        assert len(pairs) == (4 if large[-1] else 30 // genes)
+        assert all(pair.control is pairs[0].control for pair in pairs)
+        assert pairs[0].control.size <= (3000 if large[-1] else 600) + genes
+        assert genes <= (60 if large[-1] else 10)
+    assert np.mean(large) == pytest.approx(0.3, abs=0.15)
+    without = tiny_config(sources=[SCREEN | {"options": options | {"large": 0.0}}])
+    assert all(draw_batch(without, step)[0].control.shape[1] <= 10 for step in range(20))
+
+
 def test_validation_set():
     config = tiny_config(validation_pairs=5)
     pairs = validation_pairs(config)

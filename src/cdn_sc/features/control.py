@@ -95,8 +95,7 @@ class ControlSummary:
     correlation
         Pearson correlations within conditions, genes x genes, float32; ones on the diagonal.
     precisions
-        Regularised inverses of `correlation`, one for each of ``SHRINKAGES``; their residual variances are
-        those of control cells.
+        Regularised inverses of `correlation`, one for each of ``SHRINKAGES``.
     neighbours
         Genes x neighbours, int64: genes of largest absolute correlation or partial correlation (the second
         shrinkage), at most ``N_NEIGHBOURS``, ascending; -1 behind them where there are fewer, see

@@ -128,7 +128,8 @@ def check_options(source: str, options: Mapping[str, Any]) -> None:
         expected, fits = _CHECKS[source][name]
         if not fits(value):
             raise ValueError(f"option {name} = {value!r} of a source {source!r}; expected {expected}")
-    genes = max([*options.get("genes", ()), *options.get("gene_choices", ())], default=0)
+    sizes = (options.get(name, ()) for name in ("genes", "gene_choices", "large_genes"))
+    genes = max((genes for some in sizes for genes in some), default=0)
     for name, place in (("n_control", 1), ("n_perturbed", 1), ("control_cells", 0)):
         cells = options[name][place] if name in options else 0
         if genes * cells > MOST_VALUES:
