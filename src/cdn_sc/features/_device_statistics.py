@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from cdn_sc.features.local_regression import MAX_DEVIATION, LocalRegression
 
 if TYPE_CHECKING:
     from cdn_sc.features.control import ControlSummary
+
+_VALUES_AT_ONCE = 1 << 24
 
 
 class ControlOnDevice:
@@ -109,18 +112,22 @@ def _rank_tests(control: ControlOnDevice, perturbed: Tensor) -> dict[str, Tensor
 def _residuals(standardised: Tensor, fit: tuple[Tensor, Tensor, bool]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and population variance of what a regression leaves over, and that, cells x genes."""
     regressors, coefficients, squares = fit
-    neighbours = standardised[:, regressors.clamp_min(0)].clamp(-MAX_DEVIATION, MAX_DEVIATION)
-    exists = regressors >= 0
     number = regressors.shape[1]
-    fitted = coefficients[:, 0] + torch.einsum(
-        "cgk,gk->cg", neighbours, coefficients[:, 1 : 1 + number] * exists
-    )
-    if squares:
-        fitted = fitted + torch.einsum(
-            "cgk,gk->cg", neighbours**2 - 1.0, coefficients[:, 1 + number :] * exists
-        )
-    left = standardised - fitted
+    weights = coefficients[:, 1:] * (regressors >= 0).repeat(1, 2 if squares else 1)
+    left = standardised - coefficients[:, 0]
+    for some in _gene_blocks(len(standardised), regressors):
+        values = standardised[:, regressors[some].clamp_min(0)].clamp_(-MAX_DEVIATION, MAX_DEVIATION)
+        left[:, some] -= torch.einsum("cgk,gk->cg", values, weights[some, :number])
+        if squares:
+            left[:, some] -= torch.einsum("cgk,gk->cg", values**2 - 1.0, weights[some, number:])
     return left.mean(dim=0), left.var(dim=0, correction=0), left
+
+
+def _gene_blocks(n_cells: int, neighbours: Tensor) -> Iterator[slice]:
+    """Runs of genes whose neighbours' values, in all cells, together stay small."""
+    step = max(1, _VALUES_AT_ONCE // max(n_cells * neighbours.shape[1], 1))
+    for start in range(0, len(neighbours), step):
+        yield slice(start, start + step)
 
 
 def _with_neighbours(
@@ -132,10 +139,14 @@ def _with_neighbours(
     squares = (centred**2).sum(dim=0)
     scale = torch.where(varies & (squares > 0), squares.clamp_min(1e-30).rsqrt(), 0.0)
     there, exists = neighbours.clamp_min(0), neighbours >= 0
-    of_neighbours = centred[:, there]
-    both = torch.einsum("cg,cgk->gk", centred, of_neighbours)
+    both, ahead, back = (torch.zeros(neighbours.shape, device=centred.device) for _ in range(3))
+    for some in _gene_blocks(n_cells, neighbours):
+        of_neighbours = centred[:, there[some]]
+        both[some] = torch.einsum("cg,cgk->gk", centred[:, some], of_neighbours)
+        ahead[some] = torch.einsum("cg,cgk->gk", left[:, some], of_neighbours)
+        back[some] = torch.einsum("cg,cgk->gk", centred[:, some], left[:, there[some]])
     return {
         "correlation": both * scale[:, None] * scale[there] * exists,
-        "residual_covariance": torch.einsum("cg,cgk->gk", left, of_neighbours) * exists / (n_cells - 1),
-        "reverse_covariance": torch.einsum("cg,cgk->gk", centred, left[:, there]) * exists / (n_cells - 1),
+        "residual_covariance": ahead * exists / (n_cells - 1),
+        "reverse_covariance": back * exists / (n_cells - 1),
     }

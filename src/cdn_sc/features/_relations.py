@@ -5,12 +5,13 @@ others some rows are made at a time, multiplied with the changes of all groups, 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.linalg import eigh
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 # correlations below this many standard errors count as none
@@ -95,20 +96,24 @@ def leading_programmes(correlation: Tensor) -> Programmes:
     if number == 0:
         nothing = torch.zeros(0, device=correlation.device)
         return Programmes(torch.zeros(n_genes, 0, device=correlation.device), nothing, nothing)
-    matrix = correlation.cpu().numpy()
-    if n_genes <= MOST_GENES_OF_WHOLE_SPECTRUM:
-        values, vectors = eigh(matrix, driver="evd", check_finite=False)
-    else:
-        # from a start that no symmetry of the matrix can be blind to
-        start = np.random.default_rng(n_genes).standard_normal(n_genes).astype(np.float32)
-        values, vectors = eigsh(matrix, k=number + 1, v0=start)
-        ascending = np.argsort(values)
-        values, vectors = values[ascending], vectors[:, ascending]
-    values, vectors = values[-number - 1 :], vectors[:, -number - 1 :]
+    values, vectors = _largest(correlation.cpu().numpy(), number + 1)
     beyond = np.maximum(values[1:] - max(values[0], 0.0), 0.0)
     share = beyond / np.maximum(values[1:], TIE)
     found = (np.ascontiguousarray(vectors[:, 1:]), beyond, share)
     return Programmes(*(torch.from_numpy(x.astype(np.float32)).to(correlation.device) for x in found))
+
+
+def _largest(matrix: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many largest eigenvalues of a symmetric matrix, ascending, and their vectors."""
+    if len(matrix) > MOST_GENES_OF_WHOLE_SPECTRUM:
+        # from a start that no symmetry of the matrix can be blind to
+        start = np.random.default_rng(len(matrix)).standard_normal(len(matrix)).astype(np.float32)
+        with suppress(ArpackNoConvergence):
+            values, vectors = eigsh(matrix, k=number, v0=start)
+            ascending = np.argsort(values)
+            return values[ascending], vectors[:, ascending]
+    values, vectors = eigh(matrix, driver="evd", check_finite=False)
+    return values[-number:], vectors[:, -number:]
 
 
 def strongest(strength: Tensor, number: int, beyond: float = 0.0, first: int = 0) -> Tensor:
