@@ -31,7 +31,7 @@ def test_a_step_travels_unchanged(architecture):
     sizes = network_sizes(config)
     sent, kept = pickle.loads(_prepare(config, sizes, 1)), prepare_step(config, sizes, 1)
     assert sent.dropout_seed == kept.dropout_seed
-    assert len(tensors(sent)) == len(tensors(kept)) > 8
+    assert len(tensors(sent)) == len(tensors(kept)) >= 8
     for first, second in zip(tensors(sent), tensors(kept), strict=True):
         assert first.dtype == second.dtype
         assert torch.equal(first, second)

@@ -139,7 +139,9 @@ def _with_neighbours(
     squares = (centred**2).sum(dim=0)
     scale = torch.where(varies & (squares > 0), squares.clamp_min(1e-30).rsqrt(), 0.0)
     there, exists = neighbours.clamp_min(0), neighbours >= 0
-    both, ahead, back = (torch.zeros(neighbours.shape, device=centred.device) for _ in range(3))
+    both, ahead, back = (
+        torch.zeros(neighbours.shape, dtype=torch.float32, device=centred.device) for _ in range(3)
+    )
     for some in _gene_blocks(n_cells, neighbours):
         of_neighbours = centred[:, there[some]]
         both[some] = torch.einsum("cg,cgk->gk", centred[:, some], of_neighbours)

@@ -74,7 +74,7 @@ def sparse_correlation(correlation: Tensor, n_cells: int) -> Tensor:
 
 def largest_singular_value(weights: Tensor) -> float:
     """A bound from above that is hardly too large, by power iteration."""
-    vector = torch.ones(weights.shape[0], device=weights.device)
+    vector = torch.ones(weights.shape[0], dtype=torch.float32, device=weights.device)
     norm = 1.0
     for _ in range(12):
         vector = weights @ (vector / max(float(vector.norm()), 1e-9))
@@ -94,8 +94,8 @@ def leading_programmes(correlation: Tensor) -> Programmes:
     n_genes = len(correlation)
     number = min(N_PROGRAMMES, n_genes // 8)
     if number == 0:
-        nothing = torch.zeros(0, device=correlation.device)
-        return Programmes(torch.zeros(n_genes, 0, device=correlation.device), nothing, nothing)
+        nothing = correlation.new_zeros(0)
+        return Programmes(correlation.new_zeros(n_genes, 0), nothing, nothing)
     values, vectors = _largest(correlation.cpu().numpy(), number + 1)
     beyond = np.maximum(values[1:] - max(values[0], 0.0), 0.0)
     share = beyond / np.maximum(values[1:], TIE)

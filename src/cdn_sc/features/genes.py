@@ -101,7 +101,9 @@ def withhold_others(features: Tensor) -> Tensor:
 
 
 _WITHHELD = {*OTHERS_FEATURES, *DECONVOLUTION_FEATURES, "others_known"}
-_OWN_ALONE = torch.tensor([float(name not in _WITHHELD) for name in FEATURES], device="cpu")
+_OWN_ALONE = torch.tensor(
+    [float(name not in _WITHHELD) for name in FEATURES], dtype=torch.float32, device="cpu"
+)
 
 
 def _context_features(comparison: Comparison, change: Tensor) -> dict[str, Tensor]:
@@ -127,7 +129,7 @@ def _edges(comparison: Comparison, relations: Relations, change: Tensor) -> Tens
     """What is known of each gene and its strongest (partial) correlations in the control arm."""
     control = comparison.control
     there = control.neighbours.clamp_min(0)
-    scales = torch.tensor([4.0, 2.0, 2.0, 2.0], device=change.device)
+    scales = torch.tensor([4.0, 2.0, 2.0, 2.0], dtype=torch.float32, device=change.device)
     edges = torch.cat(
         [
             (control.edges * scales).expand(len(change), -1, -1, -1),

@@ -54,7 +54,7 @@ ENTRIES: tuple[Entry, ...] = (
         "gene_transformer",
         "bundled",
         "genetic and chemical perturbations, and synthetic benchmarks; the default",
-        378_946,
+        173_073,
     ),
     Entry(
         "cdn-scm",

@@ -208,9 +208,9 @@ def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None])
     n = max(x.features.shape[1] for x in inputs)
     # a panel of one gene has no neighbours; tensors still need a place for one
     k = max(1, *(x.neighbours.shape[1] for x in inputs))
-    features = torch.zeros(size, n, inputs[0].features.shape[2], device="cpu")
+    features = torch.zeros(size, n, inputs[0].features.shape[2], dtype=torch.float32, device="cpu")
     neighbours = torch.zeros(size, n, k, dtype=torch.int64, device="cpu")
-    edges = torch.zeros(size, n, k, inputs[0].edges.shape[3], device="cpu")
+    edges = torch.zeros(size, n, k, inputs[0].edges.shape[3], dtype=torch.float32, device="cpu")
     edge_mask = torch.zeros(size, n, k, dtype=torch.bool, device="cpu")
     mask = torch.zeros(size, n, dtype=torch.bool, device="cpu")
     start = 0
