@@ -85,13 +85,14 @@ def candidates(folder: Path | None, n_networks: int) -> None:
                     kinds={kind: 1.0},
                 )
                 control = arm_statistics(pairs[0].control)
-                panel = Panel(control, min_detection=0.01)
+                places = np.arange(n_genes)
+                panel = Panel(control, 0.01, places)
                 groups = [arm_statistics(pair.perturbed) for pair in pairs]
                 for group in groups:
                     panel.add(group)
                 genes = panel.choose(n_genes=None, mask=None)
                 for pair, group in zip(pairs, groups, strict=True):
-                    before = candidate_genes(control, group, n_genes=1000, mask=None)
+                    before = candidate_genes(control, group, n_genes=1000, mask=None, places=places)
                     total += len(pair.targets)
                     lost_before += len(np.setdiff1d(pair.targets, before))
                     missing = np.setdiff1d(pair.targets, genes)
