@@ -186,6 +186,10 @@ def rivals(folder: Path | None, before: Path, python: str, scratch: Path) -> Non
         "cdn-sc": lambda: run(sys.executable, "cdn-sc", path, source=HERE.parent, threads=2),
         "cdn-sc, version 1.2": lambda: run(sys.executable, "cdn-sc", path, source=before, threads=2),
         "CIPHER, reverse prediction": lambda: run(python, "cipher", counts, threads=2),
+        "rank tests of cdn-sc alone, one thread": lambda: run(
+            sys.executable, "rank-tests", path, source=HERE.parent
+        ),
+        "illico, Wilcoxon, one thread": lambda: run(python, "illico", path),
         "illico, Wilcoxon": lambda: run(python, "illico", path, threads=2),
         "scanpy, Wilcoxon": lambda: run(sys.executable, "scanpy", path, threads=2),
     }

@@ -42,6 +42,23 @@ def cdn_sc(
     return call, loaded
 
 
+def rank_tests(path: str) -> Callable[[], object]:
+    """Wilcoxon and Kolmogorov-Smirnov tests of every group, as they are among what cdn-sc computes."""
+    from cdn_sc.features._rank_tests import rank_tests as tests
+    from cdn_sc.features._rank_tests import sort_genes, tie_sums
+
+    adata = ad.read_h5ad(path)
+    labels = adata.obs["perturbation"].astype(str).to_numpy()
+
+    def call() -> list[object]:
+        control = sort_genes(adata.X[labels == CONTROL].toarray())
+        ties = tie_sums(control)
+        groups = sorted(set(labels) - {CONTROL})
+        return [tests(control, sort_genes(adata.X[labels == group].toarray()), ties) for group in groups]
+
+    return call
+
+
 def cipher(path: str) -> Callable[[], object]:
     """Reverse prediction with the settings that serve it best, all genes scored."""
     from cipher.data import load_dataset
@@ -89,7 +106,7 @@ def target_ranks(adata: ad.AnnData) -> dict[str, list[list[int]]]:
 def main(arguments: list[str]) -> None:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tool", choices=["cdn-sc", "cipher", "illico", "scanpy"])
+    parser.add_argument("tool", choices=["cdn-sc", "rank-tests", "cipher", "illico", "scanpy"])
     parser.add_argument("path")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -101,6 +118,8 @@ def main(arguments: list[str]) -> None:
     loaded = None
     if chosen.tool == "cdn-sc":
         call, loaded = cdn_sc(chosen.path, chosen.backed, chosen.groups, chosen.options)
+    elif chosen.tool == "rank-tests":
+        call = rank_tests(chosen.path)
     elif chosen.tool == "cipher":
         call = cipher(chosen.path)
     elif chosen.tool == "illico":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cdn_sc.features._device_statistics import ControlOnDevice
+from cdn_sc.features._products import add_products, complete, inverse
 from cdn_sc.features._rank_tests import sort_genes, tie_sums
 from cdn_sc.features._relations import (
     Programmes,
@@ -216,17 +217,18 @@ def summarize_control(
     standardised = standardise(values, mean, variance)
     cells = [torch.from_numpy(standardised).to(device)]
     few = [cells[0]]
-    products = cells[0].T @ cells[0]
+    products = add_products(None, cells[0])
     n_relation_cells = n_cells
     nothing = np.zeros_like(mean)
     for part in _as_parts(contrasts):
         if part.ndim != 2 or part.shape[1] != n_genes:
             raise ValueError(f"the contrasts have shape {part.shape}; contrasts x {n_genes} genes are needed")
         more = torch.from_numpy(standardise(part, nothing, variance)).to(device)
-        products.addmm_(more.T, more)
+        add_products(products, more)
         n_relation_cells += len(part)
         # kept as long as the inverse would come from the cells
         few = [*few, more] if 2 * n_relation_cells < n_genes else []
+    complete(products)
     scale = products.diagonal().sqrt()
     scale = torch.where(scale > 0, 1.0 / scale, 0.0)
     correlation = products.mul_(scale[:, None]).mul_(scale).clamp_(-1.0, 1.0)
@@ -304,8 +306,7 @@ def _inverse(correlation: Tensor, shrinkage: float) -> Tensor:
     shrunk.fill_diagonal_(1.0)
     if len(shrunk) <= MOST_GENES_IN_DOUBLE and shrunk.device.type != "mps":
         shrunk = shrunk.double()
-    torch.linalg.cholesky(shrunk, out=shrunk)
-    return torch.cholesky_inverse(shrunk, out=shrunk).float()
+    return inverse(shrunk).float()
 
 
 def _inverse_from_cells(cells: Tensor, shrinkage: float) -> Tensor:
