@@ -8,6 +8,8 @@ import torch
 from scipy.linalg import blas, lapack
 from torch import Tensor
 
+# So few genes are not worth sharing, whatever the number of threads
+MOST_GENES_OF_ONE_THREAD = 512
 _ROWS_AT_ONCE = 512
 
 
@@ -58,4 +60,6 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def _in_one_thread(values: Tensor) -> bool:
-    return values.device.type == "cpu" and torch.get_num_threads() == 1
+    if values.device.type != "cpu":
+        return False
+    return torch.get_num_threads() == 1 or values.shape[1] <= MOST_GENES_OF_ONE_THREAD

@@ -26,5 +26,5 @@ def rank_features(magnitudes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tolerance = TIE * values.abs().clamp_min(1.0)
     below = torch.searchsorted(ascending, (values - tolerance).contiguous())
     not_above = torch.searchsorted(ascending, (values + tolerance).contiguous(), right=True)
-    ranks = values.shape[-1] - 0.5 * (below + not_above) + 0.5
+    ranks = values.shape[-1] + 0.5 - 0.5 * (below + not_above).to(values.dtype)
     return dict(zip(magnitudes, -torch.log2(ranks) / 4.0, strict=True))

@@ -250,7 +250,7 @@ class NeighbourMessages(nn.Module):
         b, n, k, _ = batch.edges.shape
         exists = batch.edge_mask[..., None]
         # the panel's own number of neighbours, not that of the largest panel in the batch
-        number = exists.sum(dim=2, keepdim=True).clamp_min(1).sqrt()
+        number = exists.sum(dim=2, keepdim=True).clamp_min(1).to(y.dtype).sqrt()
         weight = self.pair(batch.edges) * (exists / number)  # B x N x K x H
         value = _gather(self.value(y), batch.neighbours)  # B x N x K x c
         # every head's sums of all values, of which each head keeps its own: one product is faster than many
