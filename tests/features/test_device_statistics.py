@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cdn_sc.features import group_statistics, summarize_control
-from cdn_sc.features._device_statistics import ControlOnDevice, statistics_on_device
+from cdn_sc.features._device_statistics import statistics_on_device
 from cdn_sc.simulate import screen_pairs
 
 CHANGES = {
@@ -26,7 +26,7 @@ def test_equal_to_the_compiled_statistics(change: str) -> None:
     summary = summarize_control(control)
     values = np.ascontiguousarray(CHANGES[change](pair.perturbed), dtype=np.float32)
     expected = group_statistics(summary, values)
-    found = statistics_on_device(summary, ControlOnDevice(summary), values)
+    found = statistics_on_device(summary, values)
     assert len(found) + 1 == len(vars(expected))
     for name, array in found.items():
         np.testing.assert_allclose(array, getattr(expected, name), rtol=2e-5, atol=2e-5, err_msg=name)

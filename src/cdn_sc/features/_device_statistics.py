@@ -24,35 +24,32 @@ class ControlOnDevice:
     ----------
     control
         The summary.
+    scale
+        What scales each gene to variance 1.
     """
 
-    def __init__(self, control: ControlSummary) -> None:
+    def __init__(self, control: ControlSummary, scale: np.ndarray) -> None:
         device = control.device
         # sums of many squares; Apple's devices have no double precision
         self.exact = torch.float32 if device.type == "mps" else torch.float64
         self.ascending = torch.from_numpy(control.sorted_values).to(device)
         self.ties = torch.from_numpy(control.ties).to(device, self.exact)
         self.mean = torch.from_numpy(control.mean).to(device, torch.float32)
-        variance = control.variance
-        scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-        self.scale = torch.from_numpy(scale).to(device, torch.float32)
+        self.scale = torch.from_numpy(scale).to(device)
         self.quadratic, self.linear = (_on_device(fit, device) for fit in (control.quadratic, control.linear))
 
 
-def statistics_on_device(
-    control: ControlSummary, on_device: ControlOnDevice, values: np.ndarray
-) -> dict[str, np.ndarray]:
+def statistics_on_device(control: ControlSummary, values: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the fields of `GroupStatistics` but the number of cells.
 
     Parameters
     ----------
     control
         Summary of the control cells.
-    on_device
-        Its part on the device.
     values
         Cells x genes, float32, contiguous.
     """
+    on_device = control.on_device
     cells = torch.from_numpy(values).to(control.device)
     found = _moments(cells, on_device.exact)
     found |= _rank_tests(on_device, cells.T.contiguous().sort(dim=1).values)

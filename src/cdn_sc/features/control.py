@@ -150,7 +150,7 @@ class ControlSummary:
     @cached_property
     def on_device(self) -> ControlOnDevice:
         """What the statistics of groups need, on that device."""
-        return ControlOnDevice(self)
+        return ControlOnDevice(self, inverse_deviation(self.variance))
 
 
 class Moments(NamedTuple):
@@ -179,8 +179,13 @@ def moments(values: np.ndarray) -> Moments:
 
 def standardise(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Centre and scale genes by given moments, float32; genes of no variance become 0."""
+    return (values - mean.astype(np.float32)) * inverse_deviation(variance)
+
+
+def inverse_deviation(variance: np.ndarray) -> np.ndarray:
+    """What scales genes of given variances to 1, float32; 0 for genes of no variance."""
     scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-    return (values - mean.astype(np.float32)) * scale.astype(np.float32)
+    return scale.astype(np.float32)
 
 
 def summarize_control(

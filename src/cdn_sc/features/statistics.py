@@ -10,7 +10,7 @@ from torch import Tensor
 from cdn_sc._compile import compiled_sums
 from cdn_sc.features._device_statistics import statistics_on_device
 from cdn_sc.features._rank_tests import rank_tests
-from cdn_sc.features.control import ControlSummary, moments
+from cdn_sc.features.control import ControlSummary, inverse_deviation, moments
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
     if len(values) < 2:
         raise ValueError(f"there are {len(values)} perturbed cells; at least 2 are needed")
     if control.device.type != "cpu":
-        return GroupStatistics(len(values), **statistics_on_device(control, control.on_device, values))
+        return GroupStatistics(len(values), **statistics_on_device(control, values))
     of_cells = moments(values)
     by_gene = np.ascontiguousarray(values.T)
     wilcoxon, rise, fall = rank_tests(control.sorted_values, np.sort(by_gene, axis=1), control.ties)
@@ -106,9 +106,8 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
 
 def standardise_genes(by_gene: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
     """Centre and scale genes x cells by given moments, in place; genes of no variance become 0."""
-    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
     by_gene -= mean.astype(np.float32)[:, None]
-    by_gene *= scale.astype(np.float32)[:, None]
+    by_gene *= inverse_deviation(variance)[:, None]
 
 
 @compiled_sums

@@ -1,12 +1,10 @@
 """`cdn_sc.tl.fine_tune`: go on training a model on a screen whose targets are known."""
 
 import math
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
-from numbers import Real
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,16 +17,16 @@ from cdn_sc._device import resolve_device
 from cdn_sc._logging import logger
 from cdn_sc._threads import torch_for_training
 from cdn_sc.errors import InputError
-from cdn_sc.get._arguments import check_share, check_whole_number
 from cdn_sc.settings import settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._control_cells import ControlCells
 from cdn_sc.tl._effect_split import choose_validation, effect_clusters
 from cdn_sc.tl._expression import Expression
+from cdn_sc.tl._fine_tune_arguments import check_arguments, check_usable, check_validation
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
-from cdn_sc.tl._known_targets import known_targets, validation_labels
+from cdn_sc.tl._known_targets import known_targets
 from cdn_sc.tl._options import check_options, number_of_genes
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._scoring import list_skipped
@@ -195,7 +193,7 @@ def fine_tune(
     from cdn_sc.models.tensors import tensors_sha256
     from cdn_sc.train import train
 
-    _check_arguments(
+    check_arguments(
         adata,
         n_genes,
         min_detection,
@@ -225,7 +223,7 @@ def fine_tune(
         raise InputError(
             f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
         )
-    share, held_labels = _check_validation(validation, arms.groups)
+    share, held_labels = check_validation(validation, arms.groups)
     labels = (*arms.control_labels, *arms.conditions)
     of_groups = known_targets(
         targets, list(arms.groups), expression.var_names, f"adata.obs[{groupby!r}]", labels
@@ -257,7 +255,7 @@ def fine_tune(
             "candidate genes. Raise n_genes, or name the genes in mask_var."
         )
     if held_labels is not None:
-        _check_usable(held_labels, usable, skipped)
+        check_usable(held_labels, usable, skipped)
     held_out = _split(usable, share, held_labels, np.random.default_rng([seed, *b"split"]))
     parts = [
         [group for group, held in zip(usable, held_out, strict=True) if held == wanted]
@@ -326,73 +324,6 @@ def fine_tune(
             stacklevel=2,
         )
     return network
-
-
-def _check_arguments(
-    adata: AnnData,
-    n_genes: int | None,
-    min_detection: float,
-    min_cells: int,
-    epochs: int,
-    patience: int,
-    learning_rate: float | None,
-    batch_size: int,
-    cells_kept: float,
-    name: str,
-    max_seconds: float | None,
-) -> None:
-    if not isinstance(adata, AnnData):
-        raise InputError(f"adata is a {type(adata).__name__}, and an AnnData is wanted.")
-    if n_genes is not None:
-        check_whole_number("n_genes", n_genes, 2)
-    check_share("min_detection", min_detection)
-    for argument, value, least in (
-        ("min_cells", min_cells, 2),
-        ("epochs", epochs, 1),
-        ("patience", patience, 0),
-        ("batch_size", batch_size, 1),
-    ):
-        check_whole_number(argument, value, least)
-    if learning_rate is not None and not _is_number(learning_rate, 0, math.inf):
-        raise InputError(f"learning_rate is a number above 0, or None, not {learning_rate!r}.")
-    if not (_is_number(cells_kept, 0, 1) or (cells_kept == 1 and not isinstance(cells_kept, bool))):
-        raise InputError(f"cells_kept is a share above 0, up to 1, not {cells_kept!r}.")
-    if not isinstance(name, str) or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is None:
-        raise InputError(
-            "name is of letters, digits, '.', '_' and '-', a letter or digit first, since it names a file, "
-            f"not {name!r}."
-        )
-    if max_seconds is not None and max_seconds != 0 and not _is_number(max_seconds, 0, math.inf):
-        raise InputError(f"max_seconds is a number of at least 0, or None, not {max_seconds!r}.")
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    """Whether it is a number between the two, and neither of them."""
-    return isinstance(value, Real) and not isinstance(value, bool) and low < float(value) < high
-
-
-def _check_validation(validation: Any, groups: Mapping[str, np.ndarray]) -> tuple[float, list[str] | None]:
-    """Return the share of groups for validation, or the labels of those that are."""
-    if isinstance(validation, str) or (
-        not isinstance(validation, Iterable)
-        and not _is_number(validation, 0, 1)
-        and (isinstance(validation, bool) or validation != 0)
-    ):
-        raise InputError(
-            f"validation is a share of the groups from 0 up to, not with, 1, or a list of their labels, not "
-            f"{validation!r}."
-        )
-    if not isinstance(validation, Iterable):
-        return float(validation), None
-    return 0.0, validation_labels(validation, groups)
-
-
-def _check_usable(labels: Sequence[str], usable: Sequence[TrainingGroup], skipped: Mapping[str, str]) -> None:
-    """Raise if a group that is to validate cannot."""
-    can = {group.label for group in usable}
-    cannot = {label: skipped.get(label, "no known target") for label in labels if label not in can}
-    if cannot:
-        raise InputError(f"validation names groups that cannot validate: {list_skipped(cannot)}.")
 
 
 def _split(

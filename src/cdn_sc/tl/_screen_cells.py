@@ -28,7 +28,7 @@ class ScreenCells:
     Parameters
     ----------
     rows
-        Cells x all genes: a CSC matrix or a dense array.
+        Cells x all genes: a CSR matrix or a dense array.
     members
         Positions of each condition's cells among the rows, by its name; at least two.
     """
@@ -63,7 +63,7 @@ class ScreenContrasts:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Contrasts x genes of some conditions at a time."""
         values: list[np.ndarray] = []
-        rows = self.cells.rows.tocsr() if is_sparse(self.cells.rows) else self.cells.rows
+        rows = self.cells.rows
         for members in self.cells.members.values():
             values.append(contrasts_of_condition(dense(rows[members], self.genes)))
             if sum(map(len, values)) >= _ROWS_AT_ONCE:
@@ -125,7 +125,7 @@ def draw_screen_cells(
         len(conditions),
         int(np.sum(~usable)),
     )
-    return ScreenCells(rows.tocsc() if is_sparse(rows) else rows, members)
+    return ScreenCells(rows, members)
 
 
 def _read(expression: Expression, drawn: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Any]:

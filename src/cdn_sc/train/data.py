@@ -4,10 +4,10 @@ Options of a source ``scm``: ``genes``, a range to draw the number of genes of a
 ``gene_choices``, a list to choose it from; all others go to :func:`cdn_sc.simulate.scm_pair`.
 
 Options of a source ``screen``: ``genes``, a range; ``control_cells``, a range; ``values``, the largest number
-of control cells times genes; ``groups``, the groups a network; ``large``, the share of batches that are one
-screen of four groups with ``large_genes`` genes, a range, and ``large_values`` values at most; ``selected``,
-the share of networks whose panels are the most changed genes of larger ones, half of these with some genes
-of interest among them;
+of control cells times genes; ``groups``, the groups a network; ``large``, the share of batches that are four
+groups of screens with ``large_genes`` genes, a range, and ``large_values`` values at most; ``selected``, the
+share of networks whose panels are the most changed genes of larger ones, half of these with some genes of
+interest among them;
 ``contrasts``, the share of networks whose correlations come from the cells of all conditions; all others go
 to :func:`cdn_sc.simulate.screen_pairs`.
 
