@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cdn_sc.features import ControlSummary, GroupStatistics
+    from cdn_sc.features._known import KnownWeights
     from cdn_sc.graphs.arm import ArmInputs
 
 # Elements of the grids of a call of the published architecture: on a CPU what stays in its caches (measured
@@ -83,23 +84,30 @@ class Comparison:
 
 
 class Launched:
-    """Logits that the device may still be working on, (B, V, N) with V logits of each gene."""
+    """What the device may still be working on: (B, V, N) with V logits of each gene, and (B, kinds)."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, kinds: Tensor | None = None) -> None:
         import torch
 
-        self._logits, self._ready = logits.float(), None
+        self._found = [each.float() for each in (logits, kinds) if each is not None]
+        self._ready = None
         if logits.device.type == "cuda":
-            on_host = torch.empty(logits.shape, dtype=torch.float32, device="cpu", pin_memory=True)
-            self._logits = on_host.copy_(self._logits, non_blocking=True)
+            on_host = [
+                torch.empty(each.shape, dtype=torch.float32, device="cpu", pin_memory=True)
+                for each in self._found
+            ]
+            self._found = [
+                there.copy_(each, non_blocking=True) for there, each in zip(on_host, self._found, strict=True)
+            ]
             self._ready = torch.cuda.Event()
             self._ready.record(torch.cuda.current_stream(logits.device))
 
-    def fetch(self) -> np.ndarray:
-        """Wait for the logits, (B, V, N) float32."""
+    def fetch(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Wait for both, float32; None for kinds that were not asked for."""
         if self._ready is not None:
             self._ready.synchronize()
-        return self._logits.cpu().numpy()
+        logits, *kinds = [each.cpu().numpy() for each in self._found]
+        return logits, kinds[0] if kinds else None
 
 
 @dataclass(frozen=True)
@@ -113,12 +121,15 @@ class GroupInScreen:
     statistics
         Of the group's cells.
     explained
-        Whether the network also says what it makes of each gene's own evidence.
+        Whether all that the network says of a gene is wanted, or its logit alone.
+    known
+        Relations known beforehand, beside the control arm's correlations.
     """
 
     control: ControlSummary
     statistics: GroupStatistics
     explained: bool
+    known: KnownWeights | None = None
 
 
 def prepare_arm(
@@ -184,22 +195,26 @@ def launch_genes(network: Any, comparisons: Sequence[Comparison], device: str) -
     from cdn_sc.features import inputs_of_groups
     from cdn_sc.nn.gene_transformer import batch_of_screen
 
-    parts = []
+    parts, kinds = [], []
     for _, run in groupby(comparisons, key=lambda each: id(each.inputs.control)):
         of_run = list(run)
         first = of_run[0].inputs
-        inputs = inputs_of_groups(first.control, [each.inputs.statistics for each in of_run])
+        statistics = [each.inputs.statistics for each in of_run]
+        inputs = inputs_of_groups(first.control, statistics, first.known)
         batch = batch_of_screen(inputs, [each.kind for each in of_run])
         step = max(1, _GENES_OF_A_CALL // first.control.n_genes) if device == "cpu" else len(of_run)
         for start in range(0, len(of_run), step):
             some = batch.groups(slice(start, start + step))
-            found = [network(some)]
-            if first.explained:
-                # a single gene has no others
-                own = some.own_evidence() if first.control.n_genes > 1 else some
-                found.append(network(own))
-            parts.append(torch.stack(found, dim=1))
-    return Launched(torch.cat(parts))
+            if not first.explained:
+                parts.append(network(some)[:, None])
+                continue
+            found = network.outputs(some)
+            said = [found.logits, found.own, found.direction]
+            if first.known is not None:
+                said.append(network(some.without_relations()))
+            parts.append(torch.stack(said, dim=1))
+            kinds.append(found.kind)
+    return Launched(torch.cat(parts), torch.cat(kinds) if kinds else None)
 
 
 def launch_graphs(network: Any, comparisons: Sequence[Comparison], device: str) -> Launched:

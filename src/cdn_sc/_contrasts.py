@@ -7,8 +7,8 @@ import numpy as np
 # Cells of one condition are at most this share of those behind the correlations: a perturbation breaks
 # relations of the very gene that it hits, and its own cells would blur what is looked for.
 LARGEST_SHARE = 0.05
-# Of fewer cells of a condition little is left once their mean is taken out.
-FEWEST_OF_A_CONDITION = 10
+# One cell less its own mean is nothing.
+FEWEST_OF_A_CONDITION = 2
 
 
 def most_of_a_condition(n_control: int, sizes: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
+    from cdn_sc._known_relations import KnownRelations
     from cdn_sc.nn import CDNBatch, GeneBatch
 
 Arms = tuple[np.ndarray, np.ndarray]
@@ -24,8 +25,8 @@ def make_batch(
     n_subsets: tuple[int, int] = (50, 50),
     estimator: str = "fci",
     test: str = "fisherz",
-    own_only: Sequence[bool] | None = None,
     contrasts: Sequence[np.ndarray | None] | None = None,
+    relations: Sequence[KnownRelations | None] | None = None,
 ) -> GeneBatch | CDNBatch:
     """Prepare comparisons for a network.
 
@@ -44,12 +45,11 @@ def make_batch(
         Gene subsets of the control and of the perturbed arm (published architecture).
     estimator, test
         Estimator of the local graphs and its independence test (published architecture).
-    own_only
-        For each comparison, whether what the other genes say about a gene is withheld (gene transformer);
-        never when None.
     contrasts
         For each comparison, how cells of other conditions vary within these, contrasts x genes (gene
         transformer, see :func:`cdn_sc.features.summarize_control`).
+    relations
+        For each comparison, what is known beforehand of which gene regulates which (gene transformer).
 
     Returns
     -------
@@ -63,46 +63,40 @@ def make_batch(
     config: Any = network.config
     if config.architecture == "gene_transformer":
         kinds = [None] * len(arms) if kinds is None else kinds
-        own_only = [False] * len(arms) if own_only is None else own_only
-        contrasts = [None] * len(arms) if contrasts is None else contrasts
-        return _gene_batch(arms, kinds, own_only, contrasts)
+        nothing = [None] * len(arms)
+        return _gene_batch(arms, kinds, contrasts or nothing, relations or nothing)
     return _graph_batch(arms, rng, n_subsets, estimator, test, config.num_vars)
 
 
 def _gene_batch(
     arms: Sequence[Arms],
     kinds: Sequence[str | None],
-    own_only: Sequence[bool],
     contrasts: Sequence[np.ndarray | None],
+    relations: Sequence[KnownRelations | None],
 ) -> GeneBatch:
-    import torch
-
-    from cdn_sc.features import GeneInputs, gene_inputs, summarize_control, withhold_others
+    from cdn_sc.features import GeneInputs, gene_inputs, summarize_control
     from cdn_sc.nn.gene_transformer import collate_genes
 
     inputs: list[GeneInputs] = []
-    for run in _runs(arms, contrasts):
-        control = arms[run.start][0]
-        found = gene_inputs(
-            summarize_control(control, contrasts[run.start]), *(perturbed for _, perturbed in arms[run])
+    for run in _runs(arms, contrasts, relations):
+        control = summarize_control(arms[run.start][0], contrasts[run.start])
+        inputs.append(
+            gene_inputs(control, *(perturbed for _, perturbed in arms[run]), relations=relations[run.start])
         )
-        withheld = torch.tensor(list(own_only[run]), device="cpu")
-        features = torch.where(withheld[:, None, None], withhold_others(found.features), found.features)
-        edges = found.edges.masked_fill(withheld[:, None, None, None], 0.0)
-        inputs.append(GeneInputs(features, found.neighbours, edges))
-    batch = collate_genes(inputs, kinds)
-    # nothing is known of any pair: no messages
-    batch.edge_mask[torch.tensor(list(own_only), device="cpu")] = False
-    return batch
+    return collate_genes(inputs, kinds)
 
 
-def _runs(arms: Sequence[Arms], contrasts: Sequence[np.ndarray | None]) -> list[slice]:
-    """Comparisons in a row that share their control cells and contrasts."""
-    starts = [
-        i
-        for i in range(len(arms))
-        if not i or arms[i][0] is not arms[i - 1][0] or contrasts[i] is not contrasts[i - 1]
+def _runs(
+    arms: Sequence[Arms],
+    contrasts: Sequence[np.ndarray | None],
+    relations: Sequence[KnownRelations | None],
+) -> list[slice]:
+    """Comparisons in a row that share their control cells, contrasts and relations."""
+    of_screens = [
+        (id(control), id(more), id(known))
+        for (control, _), more, known in zip(arms, contrasts, relations, strict=True)
     ]
+    starts = [i for i in range(len(arms)) if not i or of_screens[i] != of_screens[i - 1]]
     return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(arms)], strict=True)]
 
 

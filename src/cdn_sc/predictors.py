@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from scipy.special import softmax
 
 from cdn_sc._comparisons import (
     ArmToEncode,
@@ -26,6 +27,7 @@ from cdn_sc._comparisons import (
 )
 from cdn_sc._device import resolve_device
 from cdn_sc._gene_tests import ControlValues, gene_tests, sort_arm, tests_from_statistics
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc._memory import keep_freed_memory
 from cdn_sc.errors import InputError
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cdn_sc.features import ControlSummary
+    from cdn_sc.features._known import KnownWeights
 
 Contrasts = np.ndarray | Iterable[np.ndarray] | None
 KINDS = ("knockdown", "activation", "knockout", "activity")
@@ -51,11 +54,16 @@ class Prediction:
         Further columns of the result table, float32, one value a gene: `t_statistic` and
         `wilcoxon_statistic`, the gene's own tests on the same cells (perturbed against control; 0 for a gene
         that is constant in both), and with a gene transformer `score_elsewhere`, the score less that which
-        the same network gives when what the other genes say about each gene is withheld.
+        the gene's own values alone would have, `direction`, from -1 (what it does was lost) to 1 (grew), if
+        it was hit, and, where relations are known, `score_relations`, the score less that without them.
+    kinds
+        Probability of each kind of perturbation, in the order of ``KINDS``; None where the network cannot
+        tell.
     """
 
     logits: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    kinds: np.ndarray | None = None
 
 
 class LaunchedPredictions:
@@ -67,13 +75,23 @@ class LaunchedPredictions:
 
     def fetch(self) -> list[Prediction]:
         """Wait for the predictions, in the order of the comparisons."""
-        predictions = []
-        for logits, columns in zip(self._logits.fetch(), self._columns, strict=True):
-            if len(logits) > 1:  # V x N
-                scores = sigmoid(logits)
-                columns = columns | {"score_elsewhere": (scores[0] - scores[1]).astype(np.float32)}
-            predictions.append(Prediction(logits[0], columns))
-        return predictions
+        found, kinds = self._logits.fetch()
+        of_groups = [None] * len(found) if kinds is None else list(softmax(kinds, axis=1))
+        return [
+            Prediction(logits[0], columns | _explanations(logits), of_group)
+            for logits, of_group, columns in zip(found, of_groups, self._columns, strict=True)
+        ]
+
+
+def _explanations(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns from what the gene transformer says beside its logits, V x N; none where it was not asked."""
+    if len(logits) < 3:
+        return {}
+    scores = sigmoid(logits)
+    columns = {"score_elsewhere": scores[0] - scores[1], "direction": 2.0 * scores[2] - 1.0}
+    if len(logits) > 3:
+        columns["score_relations"] = scores[0] - scores[3]
+    return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
 class Predictor:
@@ -170,11 +188,6 @@ class Predictor:
         return self.network.config.architecture == "cdn"
 
     @property
-    def tells_elsewhere(self) -> bool:
-        """Whether the network can tell how much of a score came from genes other than the one scored."""
-        return bool(getattr(self.network.config, "own_only", False))
-
-    @property
     def uses_correlations(self) -> bool:
         """Whether the network reads correlations, which cells of other conditions sharpen."""
         return self.network.config.architecture == "gene_transformer"
@@ -182,6 +195,11 @@ class Predictor:
     @property
     def takes_kind(self) -> bool:
         """Whether the network can be told the kind of perturbation."""
+        return self.network.config.architecture == "gene_transformer"
+
+    @property
+    def takes_relations(self) -> bool:
+        """Whether the network can be told relations between genes."""
         return self.network.config.architecture == "gene_transformer"
 
     def predict(self, control: np.ndarray, perturbed: np.ndarray, **options: Any) -> Prediction:
@@ -211,6 +229,7 @@ class Predictor:
         test: str = "fisherz",
         control_seed: int | None = None,
         contrasts: Contrasts = None,
+        relations: KnownRelations | None = None,
     ) -> Comparison:
         """Do all of a comparison that needs no device; several threads may do so at once.
 
@@ -236,6 +255,9 @@ class Predictor:
             iterable of such arrays: they sharpen the correlations that the gene transformer reads. The
             published architecture ignores them. For what was computed to be kept, the very same object must
             come with the same control array.
+        relations
+            What is known beforehand of which gene regulates which. The published architecture ignores it.
+            What is computed from it is kept with the control array, as long as the very same object comes.
 
         Raises
         ------
@@ -268,8 +290,8 @@ class Predictor:
         summary = cast("ControlSummary", kept.summary)
         statistics = group_statistics(summary, perturbed)
         columns = tests_from_statistics(summary, statistics) if self.columns else {}
-        explained = self.columns and self.tells_elsewhere
-        return Comparison(n_genes, GroupInScreen(summary, statistics, explained), kind, columns)
+        known = None if relations is None else kept.weights(relations)
+        return Comparison(n_genes, GroupInScreen(summary, statistics, self.columns, known), kind, columns)
 
     def prepare_control(self, control: np.ndarray, contrasts: Contrasts = None) -> None:
         """Do what the control cells alone decide, once for all comparisons with this very array.
@@ -365,7 +387,19 @@ class _KeptControl:
     summary: ControlValues
     contrasts: Contrasts = None
     arms: dict[tuple[Any, ...], ArmToEncode] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
+
+    def weights(self, relations: KnownRelations) -> KnownWeights:
+        """Known relations beside the control cells' correlations, kept for the next call."""
+        from cdn_sc.features._known import weigh_relations
+
+        with self.lock:
+            if self.known.get("relations") is not relations:
+                summary = cast("ControlSummary", self.summary)
+                weights = weigh_relations(relations, summary.correlation)
+                self.known.update(relations=relations, weights=weights)
+            return self.known["weights"]
 
 
 def check_precision(precision: str) -> None:

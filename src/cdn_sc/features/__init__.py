@@ -8,16 +8,17 @@ from cdn_sc.features.control import ControlSummary, summarize_control
 from cdn_sc.features.genes import (
     EDGE_FEATURES,
     FEATURES,
+    N_OWN_FEATURES,
     GeneInputs,
     gene_inputs,
     inputs_of_groups,
-    withhold_others,
 )
 from cdn_sc.features.statistics import GroupStatistics, group_statistics
 
 __all__ = [
     "EDGE_FEATURES",
     "FEATURES",
+    "N_OWN_FEATURES",
     "ControlSummary",
     "GeneInputs",
     "GroupStatistics",
@@ -25,5 +26,4 @@ __all__ = [
     "group_statistics",
     "inputs_of_groups",
     "summarize_control",
-    "withhold_others",
 ]

@@ -1,17 +1,24 @@
 """Which genes' lost effects explain the changes of all genes: sparse and programme-free projections."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from cdn_sc.features._scales import rank_features, squash
-from cdn_sc.features.control import ControlSummary
-from cdn_sc.features.statistics import Comparison
+
+if TYPE_CHECKING:
+    from cdn_sc.features.control import ControlSummary
+    from cdn_sc.features.statistics import Comparison
 
 DECONVOLUTION_FEATURES = (
     "sparse_projection", "programme_free_projection", "deconvolved", "unexplained_change",
     "sparse_projection_rank", "programme_free_projection_rank", "deconvolved_rank",
 )  # fmt: skip
-N_ITERATIONS = 30
+N_ITERATIONS = 15
 # penalties of the deconvolution, in standard errors of a gene's change
 OWN_PENALTY, EFFECT_PENALTY = 8.0, 0.7
 
@@ -28,7 +35,7 @@ def deconvolution_features(comparison: Comparison, change: Tensor) -> dict[str, 
     """
     control = comparison.control
     projection = change @ control.sparse.T
-    programme_free = _without_programmes(control, change)
+    programme_free = _programme_free_projection(control, change)
     effects, unexplained = deconvolve(control.sparse, change, control.sparse_norm)
     ranks = {
         "sparse_projection_rank": projection.abs(),
@@ -43,20 +50,29 @@ def deconvolution_features(comparison: Comparison, change: Tensor) -> dict[str, 
     } | rank_features(ranks)
 
 
-def _without_programmes(control: ControlSummary, change: Tensor) -> Tensor:
+def without_programmes(control: ControlSummary, change: Tensor) -> Tensor:
+    """Changes without what lies along the leading directions of the correlations."""
+    directions = control.programmes.directions
+    return change - (change @ directions * control.programmes.share) @ directions.T
+
+
+def _programme_free_projection(control: ControlSummary, change: Tensor) -> Tensor:
     """Projection by correlations with others, the leading directions taken out of these and of changes."""
-    directions, beyond, share = (
-        control.programmes.directions,
-        control.programmes.beyond,
-        control.programmes.share,
-    )
-    left = change - (change @ directions * share) @ directions.T
+    directions, beyond = control.programmes.directions, control.programmes.beyond
+    left = without_programmes(control, change)
     diagonal = 1.0 - directions**2 @ beyond
     projected = left @ control.correlation - (left @ directions * beyond) @ directions.T - left * diagonal
     return projected * control.row_scales.programme_free
 
 
 def deconvolve(weights: Tensor, change: Tensor, norm: float) -> tuple[Tensor, Tensor]:
+    """As :func:`explain`, with weights that are held: genes x genes, row j the pattern of gene j."""
+    return explain(lambda effects: effects @ weights, lambda left: left @ weights.T, change, norm)
+
+
+def explain(
+    forward: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor], change: Tensor, norm: float
+) -> tuple[Tensor, Tensor]:
     """Explain all changes by few genes' effects, and few genes' own changes beyond them.
 
     Minimises |z - W'c - b|^2 / 2 + EFFECT_PENALTY |c|_1 + OWN_PENALTY |b|_1 over effects c and own changes b
@@ -64,8 +80,10 @@ def deconvolve(weights: Tensor, change: Tensor, norm: float) -> tuple[Tensor, Te
 
     Parameters
     ----------
-    weights
-        Genes x genes, row j the pattern that an effect of gene j leaves in the others.
+    forward
+        Gives W'c, groups x genes, of effects c: W has in row j the pattern that an effect of gene j leaves.
+    back
+        Gives Wr, groups x genes, of what is left, r.
     change
         z, groups x genes.
     norm
@@ -79,9 +97,9 @@ def deconvolve(weights: Tensor, change: Tensor, norm: float) -> tuple[Tensor, Te
     effects = torch.zeros_like(change)
     momentum, previous = effects, effects
     for iteration in range(N_ITERATIONS):
-        residual = (change - momentum @ weights).clamp_(-OWN_PENALTY, OWN_PENALTY)
-        moved = torch.addmm(momentum, residual, weights.T, alpha=step)
+        residual = (change - forward(momentum)).clamp_(-OWN_PENALTY, OWN_PENALTY)
+        moved = momentum + step * back(residual)
         effects = torch.nn.functional.softshrink(moved, step * EFFECT_PENALTY)
         momentum = effects + (iteration / (iteration + 3.0)) * (effects - previous)
         previous = effects
-    return effects, change - effects @ weights
+    return effects, change - forward(effects)

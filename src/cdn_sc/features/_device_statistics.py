@@ -56,6 +56,8 @@ def statistics_on_device(control: ControlSummary, values: np.ndarray) -> dict[st
     standardised = (cells - on_device.mean) * on_device.scale
     found["quadratic_mean"], found["quadratic_variance"], _ = _residuals(standardised, on_device.quadratic)
     found["linear_mean"], found["linear_variance"], left = _residuals(standardised, on_device.linear)
+    fitted = standardised - left
+    found["fitted_mean"], found["fitted_variance"] = fitted.mean(dim=0), fitted.var(dim=0, correction=0)
     found |= _with_neighbours(standardised, left, control.neighbours, found["variance"] > 0)
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 

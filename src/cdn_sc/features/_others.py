@@ -20,9 +20,10 @@ OTHERS_FEATURES = (
     "residual_correlation_projection", "correlation_kept", "correlation_changed", "regression_kept",
     "regression_changed", "reverse_changed", "correlation_strength", "partial_strength",
     "correlation_energy", "partial_energy", "predictability", "quadratic_residual", "quadratic_variance",
-    "linear_residual", "linear_variance", "residual_0_rank", "residual_1_rank",
+    "linear_residual", "linear_variance", "fitted_shift", "fitted_variance", "residual_0_rank", "residual_1_rank",
     "correlation_projection_rank", "partial_projection_rank", "residual_projection_rank",
     "correlation_kept_rank", "regression_kept_rank", "quadratic_variance_rank", "linear_variance_rank",
+    "fitted_shift_rank", "fitted_variance_rank",
 )  # fmt: skip
 
 
@@ -95,6 +96,7 @@ def others_features(comparison: Comparison, change: Tensor) -> tuple[dict[str, T
         | _changed_relations(comparison, found)
         | _strengths(comparison)
         | _regressions(comparison)
+        | _fitted(comparison)
     )
     return features, found
 
@@ -202,3 +204,17 @@ def _regressions(comparison: Comparison) -> dict[str, Tensor]:
         features[f"{name}_variance"] = squash(log_ratio)
         ranks[f"{name}_variance_rank"] = log_ratio.abs()
     return features | rank_features(ranks)
+
+
+def _fitted(comparison: Comparison) -> dict[str, Tensor]:
+    """How each gene moved and varies as its neighbours tell it, in standard errors.
+
+    A regulator that lost its activity no longer moves what it regulates: that moves together, and from then on
+    varies less together, while the regulator's own values need not change.
+    """
+    error = comparison.inverse_cells.sqrt()
+    usual = torch.from_numpy(comparison.control.linear.fitted_variance).float().to(error.device)
+    shift = (comparison.fitted_mean / (usual + 1e-3).sqrt() / error).clamp(-50, 50)
+    log_ratio = torch.log((comparison.fitted_variance + 1e-3) / (usual + 1e-3)) / (2.0**0.5 * error)
+    ranks = {"fitted_shift_rank": shift.abs(), "fitted_variance_rank": -log_ratio}
+    return {"fitted_shift": squash(shift), "fitted_variance": squash(log_ratio)} | rank_features(ranks)

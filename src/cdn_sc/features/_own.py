@@ -3,16 +3,20 @@
 import torch
 from torch import Tensor
 
+from cdn_sc.features._moderated import moderate_variances
 from cdn_sc.features._scales import rank_features, squash
 from cdn_sc.features.statistics import Comparison
 
 OWN_FEATURES = (
-    "welch_t", "pooled_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
+    "welch_t", "moderated_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
     "effect_size", "log_fold_change", "control_detection", "perturbed_detection", "control_mean",
-    "control_variance", "welch_t_rank", "wilcoxon_rank", "ks_rank", "variance_rank", "effect_rank",
+    "control_variance", "welch_t_rank", "moderated_t_rank", "wilcoxon_rank", "fold_rank", "ks_rank", "variance_rank", "effect_rank",
 )  # fmt: skip
 # Added to means before their ratio is taken, in units of log-normalised expression
 PSEUDO_EXPRESSION = 0.02
+# With so many perturbed cells the rank test has a quarter of a say in what a gene's change is, with many
+# half: of few cells all orders look alike
+CELLS_OF_RANKS = 10
 
 
 def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
@@ -21,7 +25,8 @@ def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
     Returns
     -------
     The features of ``OWN_FEATURES``, groups x genes each, and the signed change in standard errors
-    (mean of pooled t and Wilcoxon z, within [-30, 30]) that the projections over other genes start from.
+    (mean of moderated t and Wilcoxon z, where cells are few mostly the first, within [-30, 30]) that the
+    projections over other genes start from.
     """
     shift, spread = comparison.shift, comparison.spread
     n0, n1 = comparison.n_control, comparison.n_perturbed
@@ -32,7 +37,9 @@ def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
     v1 = torch.maximum(comparison.variance, floor)
     welch = shift / (v0 / m0 + v1 / m1).sqrt()
     pooled_variance = (v0 * (n0 - 1) + v1 * (n1 - 1)) / (n0 + n1 - 2)
-    pooled = shift / (pooled_variance * comparison.inverse_cells).sqrt()
+    varies = (comparison.control_variance > 0) | (comparison.variance > 0)
+    variance = moderate_variances(pooled_variance, n0 + n1 - 2, varies)
+    moderated = shift / (variance * comparison.inverse_cells).sqrt()
     wilcoxon = comparison.wilcoxon * ((1 / n0 + 1 / n1) / comparison.inverse_cells).sqrt()
     ks_scale = comparison.inverse_cells.rsqrt()
     log_ratio = _log_variance_ratio(comparison, v0, v1)
@@ -41,7 +48,7 @@ def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
     effect = shift / spread
     features = {
         "welch_t": squash(welch),
-        "pooled_t": squash(pooled),
+        "moderated_t": squash(moderated),
         "wilcoxon": squash(wilcoxon),
         "ks_rise": squash(comparison.rise * ks_scale),
         "ks_fall": squash(comparison.fall * ks_scale),
@@ -56,12 +63,16 @@ def own_features(comparison: Comparison) -> tuple[dict[str, Tensor], Tensor]:
     }
     ranks = {
         "welch_t_rank": welch.abs(),
+        "moderated_t_rank": moderated.abs(),
         "wilcoxon_rank": wilcoxon.abs(),
+        "fold_rank": fold.abs(),
         "ks_rank": torch.maximum(comparison.rise, comparison.fall),
         "variance_rank": log_ratio.abs(),
         "effect_rank": effect.abs(),
     }
-    return features | rank_features(ranks), (0.5 * (pooled + wilcoxon)).clamp(-30.0, 30.0)
+    of_ranks = 0.5 * m1 / (m1 + CELLS_OF_RANKS)
+    change = moderated + of_ranks * (wilcoxon - moderated)
+    return features | rank_features(ranks), change.clamp(-30.0, 30.0)
 
 
 def _log_variance_ratio(comparison: Comparison, v0: Tensor, v1: Tensor) -> Tensor:

@@ -97,6 +97,8 @@ class LocalRegression:
     mean, variance
         Of the residuals, per gene: the mean in the control cells, and the variance to be expected in control
         cells that the fit has not seen.
+    fitted_variance
+        Of the fitted values in the control cells, per gene: how much of a gene its neighbours tell.
     """
 
     regressors: np.ndarray
@@ -104,6 +106,7 @@ class LocalRegression:
     coefficients: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
+    fitted_variance: np.ndarray
 
     def residuals(self, by_gene: np.ndarray) -> np.ndarray:
         """What the fit leaves over in other cells, genes x cells, float32.
@@ -132,8 +135,8 @@ def fit_local_regression(by_gene: np.ndarray, regressors: np.ndarray, *, squares
     """
     by_gene = _cells_to_fit(by_gene)
     parts = over_genes(lambda some: _fit(by_gene, some, regressors, squares), len(by_gene))
-    coefficients, mean, variance = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
-    return LocalRegression(regressors, squares, coefficients, mean, np.maximum(variance, 1e-4))
+    coefficients, mean, variance, fitted = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
+    return LocalRegression(regressors, squares, coefficients, mean, np.maximum(variance, 1e-4), fitted)
 
 
 def over_genes(function: Callable[[slice], Found], n_genes: int) -> list[Found]:
@@ -157,8 +160,8 @@ def over_genes(function: Callable[[slice], Found], n_genes: int) -> list[Found]:
 
 def _fit(
     by_gene: np.ndarray, some: slice, regressors: np.ndarray, squares: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients of some genes, mean and variance of what they leave over."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients of some genes, mean and variance of what they leave over, variance of what they fit."""
     of_some = by_gene[some]
     gram, moment = _normal_equations(by_gene, of_some, regressors[some], squares)
     used = by_gene.shape[1]
@@ -173,7 +176,8 @@ def _fit(
     # what the fit took from its own cells (generalised cross-validation: Golub, Heath and Wahba 1979)
     degrees = np.einsum("nij,nji->n", inverse, gram)
     variance = residuals.var(axis=1, dtype=np.float64) / np.maximum(1.0 - degrees / used, LEAST_LEFT) ** 2
-    return coefficients, residuals.mean(axis=1, dtype=np.float64), variance
+    fitted = (of_some - residuals).var(axis=1, dtype=np.float64)
+    return coefficients, residuals.mean(axis=1, dtype=np.float64), variance, fitted
 
 
 def _cells_to_fit(by_gene: np.ndarray) -> np.ndarray:

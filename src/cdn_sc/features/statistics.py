@@ -27,6 +27,8 @@ class GroupStatistics:
         See :func:`cdn_sc.features._rank_tests.rank_tests`, on all cells.
     quadratic_mean, quadratic_variance, linear_mean, linear_variance
         Mean and population variance of the residuals of the control arm's regressions on neighbours.
+    fitted_mean, fitted_variance
+        Of what the linear one fits: of each gene as its neighbours tell it.
     correlation
         Genes x neighbours: correlation with each neighbour; 0 where one of both does not vary.
     residual_covariance
@@ -48,6 +50,8 @@ class GroupStatistics:
     quadratic_variance: np.ndarray
     linear_mean: np.ndarray
     linear_variance: np.ndarray
+    fitted_mean: np.ndarray
+    fitted_variance: np.ndarray
     correlation: np.ndarray
     residual_covariance: np.ndarray
     reverse_covariance: np.ndarray
@@ -85,6 +89,7 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
     quadratic = _mean_and_variance(control.quadratic.residuals(by_gene))
     left = control.linear.residuals(by_gene)
     linear = _mean_and_variance(left)
+    fitted = _mean_and_variance(by_gene - left)
     correlation, covariance, reverse = _with_neighbours(
         by_gene, left, control.neighbours.cpu().numpy(), of_cells.variance > 0
     )
@@ -98,6 +103,8 @@ def group_statistics(control: ControlSummary, values: np.ndarray) -> GroupStatis
         quadratic_variance=quadratic[1],
         linear_mean=linear[0],
         linear_variance=linear[1],
+        fitted_mean=fitted[0],
+        fitted_variance=fitted[1],
         correlation=correlation,
         residual_covariance=covariance,
         reverse_covariance=reverse,
@@ -188,7 +195,8 @@ class Comparison:
         Of the control cells.
     variance, excess_kurtosis, detection, wilcoxon, rise, fall, quadratic_mean, quadratic_variance
         See :class:`GroupStatistics`.
-    linear_mean, linear_variance, correlation, residual_covariance, reverse_covariance
+    linear_mean, linear_variance, fitted_mean, fitted_variance, correlation, residual_covariance,
+    reverse_covariance
         See :class:`GroupStatistics`; the last three groups x genes x neighbours.
     """
 
@@ -210,6 +218,8 @@ class Comparison:
     quadratic_variance: Tensor
     linear_mean: Tensor
     linear_variance: Tensor
+    fitted_mean: Tensor
+    fitted_variance: Tensor
     correlation: Tensor
     residual_covariance: Tensor
     reverse_covariance: Tensor
@@ -252,7 +262,7 @@ def compare(control: ControlSummary, groups: Sequence[GroupStatistics]) -> Compa
 
     names = (
         "excess_kurtosis", "detection", "wilcoxon", "rise", "fall", "quadratic_mean", "quadratic_variance",
-        "linear_mean", "linear_variance", "correlation", "residual_covariance", "reverse_covariance",
+        "linear_mean", "linear_variance", "fitted_mean", "fitted_variance", "correlation", "residual_covariance", "reverse_covariance",
     )  # fmt: skip
     return Comparison(
         control=control,

@@ -36,7 +36,7 @@ class PairPredictor(Protocol):
     """What `evaluate` needs of a model: one score a gene, larger is more likely a target.
 
     One with a true attribute `uses_correlations` is also given ``contrasts=pair.contrasts`` where the pair
-    has them.
+    has them, and one with a true `takes_relations` its ``relations``.
     """
 
     def predict(
@@ -334,6 +334,8 @@ def _score_pair(
         options: dict[str, Any] = {"kind": None if kind is None else str(kind)}
         if pair.contrasts is not None and getattr(predictor, "uses_correlations", False):
             options["contrasts"] = pair.contrasts
+        if pair.relations is not None and getattr(predictor, "takes_relations", False):
+            options["relations"] = pair.relations
         prediction = predictor.predict(pair.control, pair.perturbed, rng=stream(0), **options)
         scores = np.asarray(getattr(prediction, "logits", prediction))
         if scores.shape != (n_genes,):

@@ -1,8 +1,12 @@
 """The gene transformer: one token a gene, messages between neighbours, attention through a few points.
 
+Beside the logits it says of each group which kind of perturbation is likely, of each gene which way it went
+if it was hit, and what a gene's own values alone would say.
+
 Genes are exchangeable (no identities) and any number of them fits: all that a layer does costs time and
 memory in proportion to the genes. Each layer lets a gene read its neighbours, the genes with the strongest
-correlations within conditions, through weights made from what is known of each pair; then all genes, through
+correlations within conditions, through weights made from what is known of each pair; then those to which
+known relations lead, where the user has any; then all genes, through
 a few learned points that attend to every gene and that every gene attends to (induced set attention: Lee et
 al. 2019, section 3.1).
 """
@@ -20,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cdn_sc.nn.batch import to_device
+from cdn_sc.nn.known_messages import KnownMatrices, KnownMessages
 
 KIND_NAMES = ("unknown", "knockdown", "activation", "knockout", "activity")
 # Attention of the points is as sharp as it would be among this many genes: without, it would thin out as
@@ -35,32 +40,34 @@ class GeneTransformerConfig:
     ----------
     features, edges
         Number of inputs a gene, and of a pair of neighbours.
+    own_features
+        How many of the inputs, the first ones, a gene's own values decide.
     channels, heads, layers
         Width, attention heads and depth of each member.
     points
         Points through which genes attend to each other.
     message_channels, message_heads
         Width of the messages between neighbours, and how many weights of its own a pair has for them.
+    known_channels
+        Width of the messages along known relations.
     members
         Networks whose logits are averaged.
     dropout
         Dropout rate in training.
-    own_only
-        Whether training withheld from some pairs what other genes say about a gene, so that the network can
-        score without it.
     """
 
-    features: int = 64
-    edges: int = 9
+    features: int = 85
+    edges: int = 11
+    own_features: int = 26
     channels: int = 64
     heads: int = 4
     layers: int = 3
     points: int = 16
     message_channels: int = 32
     message_heads: int = 8
+    known_channels: int = 16
     members: int = 1
     dropout: float = 0.0
-    own_only: bool = False
     architecture: str = "gene_transformer"
 
     def __post_init__(self) -> None:
@@ -68,8 +75,10 @@ class GeneTransformerConfig:
             value = getattr(self, field.name)
             if field.type == "int" and (type(value) is not int or value < 1):
                 raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
-        if not isinstance(self.own_only, bool):
-            raise ValueError(f"own_only must be true or false, got {self.own_only!r}")
+        if self.own_features > self.features:
+            raise ValueError(
+                f"own_features ({self.own_features}) are some of the features ({self.features}), not more"
+            )
         for heads, width in (("heads", "channels"), ("message_heads", "message_channels")):
             if getattr(self, width) % getattr(self, heads):
                 raise ValueError(
@@ -98,6 +107,32 @@ class GeneInputsLike(Protocol):
     def edges(self) -> Tensor:
         """Groups x genes x K x edge features."""
 
+    @property
+    def known(self) -> Any:
+        """Weights of known relations, with ``of_sources``, or None."""
+
+
+@dataclass(frozen=True)
+class GeneOutputs:
+    """What the gene transformer says of B comparisons of N genes.
+
+    Parameters
+    ----------
+    logits
+        B x N, of being a target.
+    own
+        B x N, the same by a gene's own values alone.
+    kind
+        B x kinds (``KIND_NAMES`` without the first): logits of the kind of perturbation.
+    direction
+        B x N: logits that what a gene does grew, if it was hit, rather than was lost.
+    """
+
+    logits: Tensor
+    own: Tensor
+    kind: Tensor
+    direction: Tensor
+
 
 @dataclass(frozen=True)
 class GeneBatch:
@@ -117,6 +152,8 @@ class GeneBatch:
         B x N, true for genes, false for padding.
     kind
         B, index into ``KIND_NAMES``.
+    known
+        Known relations; None: there are none.
     """
 
     features: Tensor
@@ -125,11 +162,16 @@ class GeneBatch:
     edge_mask: Tensor
     mask: Tensor
     kind: Tensor
+    known: KnownMatrices | None = None
 
     def to(self, device: torch.device | str) -> GeneBatch:
         """The same batch on another device; on CUDA without waiting for it."""
-        there = {name: to_device(values, device) for name, values in vars(self).items() if values is not None}
-        return replace(self, **there)
+        there = {
+            name: to_device(values, device)
+            for name, values in vars(self).items()
+            if isinstance(values, Tensor)
+        }
+        return replace(self, **there, known=None if self.known is None else self.known.to(device))
 
     def groups(self, some: slice) -> GeneBatch:
         """Some of the comparisons of a batch that share their neighbours."""
@@ -138,11 +180,12 @@ class GeneBatch:
             self, features=self.features[some], edges=edges, mask=self.mask[some], kind=self.kind[some]
         )
 
-    def own_evidence(self) -> GeneBatch:
-        """The same comparisons without what the other genes say about each gene."""
-        from cdn_sc.features import withhold_others
+    def without_relations(self) -> GeneBatch:
+        """The same comparisons where no relations are known beforehand."""
+        from cdn_sc.features.genes import without_relations
 
-        return replace(self, features=withhold_others(self.features), edges=None)
+        edges = None if self.edges is None else without_relations(self.edges, of_pairs=True)
+        return replace(self, features=without_relations(self.features), edges=edges, known=None)
 
 
 def kind_indices(kinds: Sequence[str | None]) -> Tensor:
@@ -183,7 +226,15 @@ def batch_of_screen(inputs: GeneInputsLike, kinds: Sequence[str | None]) -> Gene
         edge_mask=(inputs.neighbours >= 0)[None],
         mask=torch.ones(n_groups, n_genes, dtype=torch.bool, device=device),
         kind=kind_indices(kinds).to(device),
+        known=_shared_relations(inputs, n_genes),
     )
+
+
+def _shared_relations(inputs: GeneInputsLike, n_genes: int) -> KnownMatrices | None:
+    if inputs.known is None:
+        return None
+    known = KnownMatrices.of([inputs.known.of_sources], n_genes)
+    return None if known is None else known.to(inputs.features.device)
 
 
 def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None]) -> GeneBatch:
@@ -223,7 +274,10 @@ def collate_genes(inputs: Sequence[GeneInputsLike], kinds: Sequence[str | None])
         edges[at, :genes, :width] = x.edges
         edge_mask[at, :genes, :width] = x.neighbours >= 0
         mask[at, :genes] = True
-    return GeneBatch(features, neighbours, edges, edge_mask, mask, kind_indices(kinds))
+    known = [None if x.known is None else x.known.of_sources for x in inputs for _ in range(len(x.features))]
+    return GeneBatch(
+        features, neighbours, edges, edge_mask, mask, kind_indices(kinds), KnownMatrices.of(known, n)
+    )
 
 
 class NeighbourMessages(nn.Module):
@@ -299,12 +353,13 @@ class PointAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Neighbours, attention to all genes, feed-forward; each with a residual."""
+    """Neighbours, known relations, attention to all genes, feed-forward; each with a residual."""
 
     def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()
         d = config.channels
         self.neighbours = NeighbourMessages(config)
+        self.known = KnownMessages(d, config.known_channels)
         self.attention = PointAttention(config)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * d, d)
@@ -316,6 +371,8 @@ class Layer(nn.Module):
         # a panel of one gene has no neighbours
         if batch.edges is not None and batch.edges.shape[2]:
             x = x + self.dropout(self.neighbours(x, batch))
+        if batch.known is not None:
+            x = x + self.dropout(self.known(x, batch.known))
         x = x + self.dropout(self.attention(x, batch.mask))
         return x + self.dropout(self.feed_forward(x))
 
@@ -325,20 +382,44 @@ class Member(nn.Module):
 
     def __init__(self, config: GeneTransformerConfig) -> None:
         super().__init__()
-        d = config.channels
+        d, self.own_features = config.channels, config.own_features
         self.embed = nn.Sequential(nn.Linear(config.features, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
         self.kind = nn.Embedding(len(KIND_NAMES), d)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.head = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, 1))
+        # of a gene: whether it is a target, and which way it went
+        self.head = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, 2))
+        self.own = nn.Sequential(
+            nn.Linear(config.own_features + d, d), nn.GELU(), nn.Linear(d, d), nn.GELU(), nn.Linear(d, 1)
+        )
+        self.kind_head = nn.Sequential(
+            nn.LayerNorm(2 * d), nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, len(KIND_NAMES) - 1)
+        )
         nn.init.normal_(self.kind.weight, std=0.1)
 
-    def forward(self, batch: GeneBatch) -> Tensor:
-        """Logits B x N."""
-        x = self.embed(batch.features) + self.kind(batch.kind)[:, None]
+    def forward(self, batch: GeneBatch) -> GeneOutputs:
+        """Read a batch."""
+        told = self.kind(batch.kind)[:, None]
+        x = self.embed(batch.features) + told
         with self._products(x):
             for layer in self.layers:
                 x = layer(x, batch)
-        return self.head(x).squeeze(-1)
+        logits, direction = self.head(x).unbind(dim=-1)
+        return GeneOutputs(
+            logits, self.own_logits(batch), self._kind_logits(x, logits, batch.mask), direction
+        )
+
+    def own_logits(self, batch: GeneBatch) -> Tensor:
+        """Logits B x N by each gene's own values and what is the same for all genes."""
+        own = batch.features[..., : self.own_features]
+        told = self.kind(batch.kind)[:, None].expand(-1, own.shape[1], -1)
+        return self.own(torch.cat([own, told], dim=-1)).squeeze(-1)
+
+    def _kind_logits(self, x: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
+        """B x kinds, from the genes that are likely targets and from the mean of all."""
+        share = torch.softmax(logits.detach().masked_fill(~mask, -1e4), dim=1)
+        likely = torch.einsum("bn,bnd->bd", share, x)
+        mean = torch.einsum("bn,bnd->bd", mask.to(x.dtype), x) / mask.sum(dim=1, keepdim=True)
+        return self.kind_head(torch.cat([likely, mean], dim=-1))
 
     def _products(self, x: Tensor) -> AbstractContextManager[object]:
         """Products within the layers are in the type of their weights, where `in_bfloat16` cast those."""
@@ -363,9 +444,22 @@ class GeneTransformer(nn.Module):
 
     def forward(self, batch: GeneBatch) -> Tensor:
         """Logits B x N, 0 for padded genes."""
-        return self.member_logits(batch).mean(dim=0)
+        return self.outputs(batch).logits
 
-    def member_logits(self, batch: GeneBatch) -> Tensor:
-        """Logits of each member, M x B x N, 0 for padded genes."""
-        logits = torch.stack([member(batch) for member in self.members])
-        return logits.masked_fill(~batch.mask, 0.0)
+    def outputs(self, batch: GeneBatch) -> GeneOutputs:
+        """All that the network says, averaged over its members."""
+        found = self.member_outputs(batch)
+        return GeneOutputs(
+            **{
+                field.name: torch.stack([getattr(each, field.name) for each in found]).mean(dim=0)
+                for field in fields(GeneOutputs)
+            }
+        )
+
+    def member_outputs(self, batch: GeneBatch) -> list[GeneOutputs]:
+        """What each member says; 0 for padded genes."""
+        empty = ~batch.mask
+        return [
+            replace(found, logits=found.logits.masked_fill(empty, 0.0), own=found.own.masked_fill(empty, 0.0))
+            for found in (member(batch) for member in self.members)
+        ]

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from cdn_sc._known_relations import KnownRelations
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,10 @@ class Pair:
         :func:`cdn_sc.features.summarize_control`. None where there are none, or they play no part.
     n_missing
         Further targets that are measured but are none of these genes: they count as ranked last.
+    directions
+        Of each target: 1 where what it does grew, -1 where it was lost; None where that is not known.
+    relations
+        What is known beforehand of which gene regulates which; None where nothing is.
     """
 
     control: np.ndarray
@@ -35,6 +44,8 @@ class Pair:
     graph: np.ndarray | None = None
     contrasts: np.ndarray | None = None
     n_missing: int = 0
+    directions: np.ndarray | None = None
+    relations: "KnownRelations | None" = None
 
     def __repr__(self) -> str:
         """Sizes, not values: a notebook that shows a pair should not fill with numbers."""

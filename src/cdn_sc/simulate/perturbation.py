@@ -20,13 +20,13 @@ class Perturbation:
         ``knockdown``: the targets' transcription falls to 5-40%. ``activation``: it rises 2-10 fold.
         ``activity``: an inhibitor; the transcript does not move, 70-100% of the effect on the regulated
         genes is lost. ``knockout``: as activity, with a moderate drop of the transcript (nonsense-mediated
-        decay), to 30-95%.
+        decay), to 30-95%. Drawn widely, see :func:`draw_perturbation`, each reaches further.
     targets
         Indices of the genes hit.
     strength
         Per target: log fold change of transcription, natural log.
     activity_lost
-        Per target: share of the effect on regulated genes that is lost, in [0, 1].
+        Per target: share of the effect on regulated genes that is lost, at most 1; below 0 where it grows.
     penetrance
         Share of the group's cells that respond at all.
     n_cells
@@ -39,6 +39,11 @@ class Perturbation:
     activity_lost: np.ndarray
     penetrance: float
     n_cells: int
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Per target: 1 where what it does grew, -1 where it was lost."""
+        return np.where(self.activity_lost == 0, np.sign(self.strength), -np.sign(self.activity_lost))
 
 
 def check_kinds(kinds: Iterable[str]) -> None:
@@ -56,6 +61,7 @@ def draw_perturbation(
     *,
     penetrance: float | None = None,
     effect: float | None = None,
+    wide: bool = False,
 ) -> Perturbation:
     """Draw the strengths of a perturbation of the given kind, see :class:`Perturbation`.
 
@@ -74,6 +80,12 @@ def draw_perturbation(
     effect
         Where in the kind's range of strengths this one lies, from 0, the weakest, to 1, the strongest; drawn
         evenly per target when None.
+    wide
+        Draw from a wider range. ``activity``: from a third of the effect lost to all of it, or, in a quarter
+        of the groups (agonists, ligands), grown by up to 2 times; in half of the groups feedback moves the
+        targets' own transcripts, up or down, by up to about 10 fold. ``knockout``: in a third of the groups
+        the transcript is all but gone. ``knockdown``: in a fifth of the groups it falls by a quarter at most
+        while the effect goes by half or more (interference with translation).
 
     Raises
     ------
@@ -98,9 +110,27 @@ def draw_perturbation(
         strength, lost = np.log(between(0.95, 0.3)), between(0.8, 1.0)
     else:
         lost = between(0.7, 1.0)
+    if wide:
+        strength, lost = _further(kind, strength, lost, rng)
     if penetrance is None:
         penetrance = float(rng.uniform(0.6, 1.0))
     return Perturbation(kind, np.asarray(targets), strength, lost, penetrance, n_cells)
+
+
+def _further(
+    kind: str, strength: np.ndarray, lost: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strength and lost activity where they are drawn widely."""
+    n = len(strength)
+    if kind == "activity":
+        agonist, feedback = rng.random() < 0.25, rng.random() < 0.5
+        lost = -rng.uniform(0.3, 2.0, n) if agonist else rng.uniform(1 / 3, 1.0, n)
+        strength = np.clip(rng.normal(0.0, 0.8, n), -2.3, 2.3) * feedback
+    elif kind == "knockout" and rng.random() < 1 / 3:
+        strength = np.log(rng.uniform(0.001, 0.05, n))
+    elif kind == "knockdown" and rng.random() < 0.2:
+        strength, lost = np.log(rng.uniform(0.75, 1.0, n)), rng.uniform(0.5, 0.95, n)
+    return strength, lost
 
 
 def choose_targets(

@@ -1,7 +1,7 @@
 """Random gene-regulatory networks and the steady state of cells under perturbation.
 
 Expression is modelled in natural-log units around each gene's baseline. A regulator with log activity u
-adds w * response(u) to each gene it regulates, where response(u) = 2 tanh(u / 2) saturates. Losing a
+adds w * response(u) to each gene it regulates, where response(u) = s tanh(u / s) saturates. Losing a
 regulator's activity removes that contribution, whether or not its transcript moves.
 """
 
@@ -13,6 +13,8 @@ from scipy import sparse
 N_ITERATIONS = 8
 # Largest gain of the linearised network: below 1 the fixed-point iteration converges
 MAX_GAIN = 0.7
+# Effect at which a regulator's influence levels off
+USUAL_SATURATION = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class RegulatoryNetwork:
         Latent programmes x genes: loadings of cell-to-cell variation shared by many genes.
     dispersion
         Negative binomial dispersion of each gene: variance = mean + dispersion * mean^2.
+    saturation
+        s, the largest effect of a regulator on what it regulates, in units of the weights.
     """
 
     regulators: np.ndarray
@@ -44,6 +48,7 @@ class RegulatoryNetwork:
     noise: np.ndarray
     programmes: np.ndarray
     dispersion: np.ndarray
+    saturation: float = USUAL_SATURATION
 
     @property
     def n_genes(self) -> int:
@@ -64,9 +69,9 @@ class RegulatoryNetwork:
         return degree
 
 
-def response(activity: np.ndarray) -> np.ndarray:
-    """Saturating effect of a regulator's log activity on what it regulates, in (-2, 2)."""
-    return 2.0 * np.tanh(0.5 * activity)
+def response(activity: np.ndarray, saturation: float = USUAL_SATURATION) -> np.ndarray:
+    """Effect of a regulator's log activity on what it regulates, in (-saturation, saturation)."""
+    return saturation * np.tanh(activity / saturation)
 
 
 def draw_network(
@@ -76,6 +81,7 @@ def draw_network(
     strength: float | None = None,
     edges_per_gene: float | None = None,
     depth: float | None = None,
+    wide: bool = False,
 ) -> RegulatoryNetwork:
     """Draw a random network with hubs and feedback.
 
@@ -91,6 +97,9 @@ def draw_network(
         Mean number of regulators of a gene; drawn from [1, 4] when None.
     depth
         Mean of the genes' log mean counts; drawn from [-2.4, 0.4] when None.
+    wide
+        Draw from a wider range of networks: weights up to 2, effects that level off late, cascades that damp
+        little, and in a third of the networks programmes that are several times as strong as any edge.
 
     Raises
     ------
@@ -99,6 +108,12 @@ def draw_network(
     """
     if n_genes < 5:
         raise ValueError(f"n_genes is {n_genes}; a regulatory network needs at least 5 genes")
+    saturation, most_gain, strong_programmes = USUAL_SATURATION, MAX_GAIN, False
+    if wide:
+        # regulated genes may move more than what regulates them (Hill coefficients up to 4)
+        strength = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0)))) if strength is None else strength
+        saturation, most_gain = float(rng.uniform(1.5, 5.0)), float(rng.uniform(0.5, 0.95))
+        strong_programmes = bool(rng.random() < 1 / 3)
     strength = float(rng.uniform(0.25, 0.9)) if strength is None else strength
     edges_per_gene = float(rng.uniform(1.0, 4.0)) if edges_per_gene is None else edges_per_gene
     depth = float(rng.uniform(-2.4, 0.4)) if depth is None else depth
@@ -118,13 +133,15 @@ def draw_network(
     dense = adjacency * size * sign
     activity = rng.uniform(0.3, 2.5, n_regulators)
     # only what regulators do to each other can run away
-    dense[regulators] *= min(1.0, MAX_GAIN / max(_gain(dense, regulators), 1e-9))
+    dense[regulators] *= min(1.0, most_gain / max(_gain(dense, regulators), 1e-9))
 
     n_programmes = int(rng.integers(1, 8)) if rng.random() < 0.9 else 0
     programmes = rng.normal(0.0, 1.0, (n_programmes, n_genes)) * (
         rng.random((n_programmes, n_genes)) < rng.uniform(0.05, 0.5)
     )
     programmes *= rng.uniform(0.05, 0.5, (n_programmes, 1))
+    if strong_programmes:
+        programmes *= rng.uniform(2.0, 4.0)
     noise = rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.6, n_genes))
     noise[regulators] *= rng.uniform(1.2, 3.0)
     baseline = np.clip(rng.normal(depth, rng.uniform(1.0, 2.2), n_genes), -4.5, 4.5)
@@ -137,6 +154,7 @@ def draw_network(
         noise=noise.astype(np.float32),
         programmes=programmes.astype(np.float32),
         dispersion=dispersion.astype(np.float32),
+        saturation=saturation,
     )
 
 
@@ -164,17 +182,17 @@ def steady_state(network: RegulatoryNetwork, drive: np.ndarray, activity_kept: n
     drive
         Genes x cells: what enters each gene from outside (noise, programmes, a knockdown), log units.
     activity_kept
-        Regulators x cells in [0, 1]: share of the regulator's effect that is left.
+        Regulators x cells: share of the regulator's effect that is left; above 1 where it grew.
 
     Returns
     -------
     Genes x cells, float32, natural-log units, within [-8, 5].
     """
     level = network.activity[:, None]
-    usual = response(level)
+    usual = response(level, network.saturation)
     state = drive.astype(np.float32, copy=True)
     for _ in range(N_ITERATIONS):
-        effect = response(state[network.regulators] + level) * activity_kept - usual
+        effect = response(state[network.regulators] + level, network.saturation) * activity_kept - usual
         state = network.weights @ effect.astype(np.float32)
         state += drive
     return np.clip(state, -8.0, 5.0)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 
 from cdn_sc._contrasts import contrasts_of_screen
-from cdn_sc.simulate.counts import ScreenCounts, draw_technical, log_normalise, simulate_counts
+from cdn_sc.simulate.counts import (
+    ScreenCounts,
+    Technical,
+    draw_technical,
+    log_normalise,
+    measure_samples,
+    simulate_counts,
+    simulate_states,
+)
 from cdn_sc.simulate.pair import Pair
 from cdn_sc.simulate.perturbation import KINDS, Perturbation, check_kinds, choose_targets, draw_perturbation
 from cdn_sc.simulate.regulation import RegulatoryNetwork, draw_network
+from cdn_sc.simulate.relations import TableQuality, draw_relations
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +34,12 @@ MIN_TARGET_MEAN = {"knockdown": 0.03, "activation": 0.03, "knockout": 0.15, "act
 # more than twice what training draws at most (0.9): beyond, log rates only pile up at their limits
 MAX_STRENGTH = 2.0
 N_TARGETS_WEIGHTS = (0.75, 0.15, 0.10)
+# Of screens drawn widely: down to regulators seen in few of a hundred cells, and inhibitors of several genes
+LEAST_TARGET_MEAN = 0.01
+N_TARGETS_WIDE = (0.62, 0.14, 0.10, 0.08, 0.06)
+# Samples of many cells vary by a share of what cells do; so many are single cells whose proteins are measured
+SAMPLE_VARIATION = (0.1, 0.6)
+FEWEST_SINGLE_CELLS = 300
 
 
 def screen_pairs(
@@ -34,7 +50,7 @@ def screen_pairs(
     n_control: int,
     n_perturbed: tuple[int, int] = (20, 500),
     kinds: Mapping[str, float] | None = None,
-    n_targets: Sequence[float] = N_TARGETS_WEIGHTS,
+    n_targets: Sequence[float] | None = None,
     strength: float | None = None,
     hidden_share: float | None = None,
     measured_per_gene: float = 1.0,
@@ -42,6 +58,9 @@ def screen_pairs(
     effect: float | None = None,
     penetrance: float | None = None,
     contrasts: bool = False,
+    wide: bool = False,
+    samples: bool = False,
+    relations: TableQuality | None = None,
 ) -> list[Pair]:
     """Draw a fresh network and simulate some groups on it, log-normalised and ready to score.
 
@@ -60,7 +79,7 @@ def screen_pairs(
     kinds
         Kind of perturbation to relative frequency; all of ``KINDS`` alike when None.
     n_targets
-        Relative frequencies of one, two, three ... targets.
+        Relative frequencies of one, two, three ... targets; up to three when None, with `wide` up to five.
     strength
         Mean weight of a regulatory edge, see :func:`cdn_sc.simulate.regulation.draw_network`.
     hidden_share
@@ -78,6 +97,17 @@ def screen_pairs(
     contrasts
         Whether pairs carry how the cells of the groups vary within these, as
         ``predict_targets(correlations="screen")`` uses them.
+    wide
+        Draw networks, perturbations, batches and cell types from wider ranges, see `wide` of
+        :func:`cdn_sc.simulate.regulation.draw_network`,
+        :func:`cdn_sc.simulate.perturbation.draw_perturbation` and
+        :func:`cdn_sc.simulate.counts.draw_technical`; targets may be genes that are seldom seen.
+    samples
+        Whether each "cell" is a sample of many, all of which respond (from 300 control cells on: a single
+        cell whose proteins are measured), see :func:`cdn_sc.simulate.counts.measure_samples`.
+    relations
+        Draw a table of relations of this quality, as a user may have of the genes, one for all groups: see
+        :func:`cdn_sc.simulate.relations.draw_relations`; none when None.
 
     Returns
     -------
@@ -90,6 +120,8 @@ def screen_pairs(
         If a kind is unknown, a size is too small, or a share, strength or frequency cannot be one.
     """
     kinds = dict.fromkeys(KINDS, 1.0) if kinds is None else kinds
+    if n_targets is None:
+        n_targets = N_TARGETS_WIDE if wide else N_TARGETS_WEIGHTS
     check_kinds(kinds)
     _check_frequencies("kinds", list(kinds.values()))
     _check_frequencies("n_targets", n_targets)
@@ -102,19 +134,24 @@ def screen_pairs(
         )
     share = float(rng.uniform(0.0, 0.5)) if hidden_share is None else hidden_share
     n_measured = round(n_genes * max(measured_per_gene, 1.0))
-    network = draw_network(n_measured + round(share * n_measured), rng, strength=strength)
+    network = draw_network(n_measured + round(share * n_measured), rng, strength=strength, wide=wide)
     measured = _measured_genes(network, n_measured, rng)
     is_measured = np.isin(np.arange(network.n_genes), measured)
+    least = float(np.exp(rng.uniform(np.log(LEAST_TARGET_MEAN), np.log(0.15)))) if wide else 1.0
     perturbations = [
-        _draw_group(network, kinds, n_targets, n_perturbed, is_measured, rng, effect, penetrance)
+        _draw_group(network, kinds, n_targets, n_perturbed, is_measured, rng, effect, penetrance, wide, least)
         for _ in range(n_groups)
     ]
-    screen_counts = simulate_counts(network, perturbations, n_control, draw_technical(rng), rng)
-
-    values = _normalised(screen_counts, measured, rng)
+    technical = draw_technical(rng, wide=wide)
+    if samples:
+        group, values = _simulate_samples(network, perturbations, n_control, technical, rng)
+        values = values[:, measured]
+    else:
+        screen_counts = simulate_counts(network, perturbations, n_control, technical, rng)
+        group, values = screen_counts.group, _normalised(screen_counts, measured, rng)
     graph = network.graph()[np.ix_(measured, measured)]
     control = np.ascontiguousarray(values[:n_control])
-    parts = [values[screen_counts.group == index] for index in range(n_groups)]
+    parts = [values[group == index] for index in range(n_groups)]
     kept = np.arange(n_measured)
     if n_measured > n_genes:
         kept = _most_changed(control, parts, n_genes - round(of_interest * n_genes))
@@ -124,6 +161,7 @@ def screen_pairs(
         control, parts = _columns(control, kept), [_columns(part, kept) for part in parts]
         graph = graph[np.ix_(kept, kept)]
     others = contrasts_of_screen(n_control, parts) if contrasts else None
+    known = None if relations is None else draw_relations(network, measured[kept], rng, relations)
     pairs = []
     for perturbation, part in zip(perturbations, parts, strict=True):
         attributes: dict[str, str | int | float] = {
@@ -134,10 +172,40 @@ def screen_pairs(
             "n_targets": len(perturbation.targets),
             "network": f"screen {crc32(control.data)}",
         }
-        hit = np.isin(kept, np.searchsorted(measured, perturbation.targets))
-        missing = len(perturbation.targets) - int(hit.sum())
-        pairs.append(Pair(control, part, np.flatnonzero(hit), attributes, graph, others, n_missing=missing))
+        direction = np.zeros(network.n_genes)
+        direction[perturbation.targets] = perturbation.directions
+        direction = direction[measured[kept]]
+        hit = np.flatnonzero(direction)
+        pairs.append(
+            Pair(
+                control,
+                part,
+                hit,
+                attributes,
+                graph,
+                others,
+                n_missing=len(perturbation.targets) - hit.size,
+                directions=direction[hit],
+                relations=known,
+            )
+        )
     return pairs
+
+
+def _simulate_samples(
+    network: RegulatoryNetwork,
+    perturbations: Sequence[Perturbation],
+    n_control: int,
+    technical: Technical,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Group of each sample, and samples x genes."""
+    variation = 1.0
+    if n_control < FEWEST_SINGLE_CELLS:
+        variation = float(rng.uniform(*SAMPLE_VARIATION))
+        perturbations = [replace(perturbation, penetrance=1.0) for perturbation in perturbations]
+    states = simulate_states(network, perturbations, n_control, technical, rng, own_variation=variation)
+    return states.group, measure_samples(network, states, rng)
 
 
 def _measured_genes(network: RegulatoryNetwork, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -155,14 +223,16 @@ def _draw_group(
     rng: np.random.Generator,
     effect: float | None,
     penetrance: float | None,
+    wide: bool,
+    least: float,
 ) -> Perturbation:
     """Draw kind, number of targets, cells and targets of one group of a training screen."""
     names, weights = list(kinds), np.array(list(kinds.values()), dtype=float)
     kind = str(rng.choice(names, p=weights / weights.sum()))
     number = _draw_number(n_targets, rng)
     cells = round(float(np.exp(rng.uniform(np.log(n_cells[0]), np.log(n_cells[1])))))
-    targets = choose_targets(network, kind, number, _eligible(network, kind, among), rng)
-    return draw_perturbation(kind, targets, cells, rng, penetrance=penetrance, effect=effect)
+    targets = choose_targets(network, kind, number, _eligible(network, kind, among, least), rng)
+    return draw_perturbation(kind, targets, cells, rng, penetrance=penetrance, effect=effect, wide=wide)
 
 
 def _draw_number(frequencies: Sequence[float], rng: np.random.Generator) -> int:
@@ -194,9 +264,9 @@ def _most_changed(control: np.ndarray, groups: Sequence[np.ndarray], number: int
     return np.sort(np.argsort(-strength, kind="stable")[:number])
 
 
-def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray) -> np.ndarray:
+def _eligible(network: RegulatoryNetwork, kind: str, among: np.ndarray, least: float = 1.0) -> np.ndarray:
     """Genes seen often enough to be found; always at least the five highest of those allowed."""
-    eligible = among & (network.baseline > np.log(MIN_TARGET_MEAN[kind]))
+    eligible = among & (network.baseline > np.log(min(MIN_TARGET_MEAN[kind], least)))
     eligible[np.argsort(np.where(among, -network.baseline, np.inf))[:5]] = True
     return eligible & among
 

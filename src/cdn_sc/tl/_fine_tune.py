@@ -376,7 +376,6 @@ def _configuration(
         "warmup_steps": steps_per_epoch,
         "average_decay": 0.98,
         "kind_told": 0.0 if kind is None else 0.5,
-        "own_evidence": 0.1 if predictor.tells_elsewhere else 0.0,
         "initial_weights": f"tensors {start}",
         "validate_every": steps_per_epoch,
         "checkpoint_every": steps_per_epoch,

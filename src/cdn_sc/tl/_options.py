@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cdn_sc.errors import InputError
 
@@ -11,10 +12,19 @@ if TYPE_CHECKING:
     from cdn_sc.predictors import Predictor
 
 # Those of `predict_targets`: what nobody set calls for no warning.
-_DEFAULTS = {"kind": "", "n_subsets": 50, "estimator": "fci", "test": "fisherz", "correlations": "screen"}
-_WHY = {"kind": "cannot be told the kind", "correlations": "reads no correlations"} | dict.fromkeys(
-    ("n_subsets", "estimator", "test"), "uses no local graphs"
-)
+_DEFAULTS = {
+    "kind": "",
+    "relations": "",
+    "n_subsets": 50,
+    "estimator": "fci",
+    "test": "fisherz",
+    "correlations": "screen",
+}
+_WHY = {
+    "kind": "cannot be told the kind",
+    "relations": "takes no relations",
+    "correlations": "reads no correlations",
+} | dict.fromkeys(("n_subsets", "estimator", "test"), "uses no local graphs")
 
 
 def check_options(kind: str | None, estimator: str, test: str, correlations: str = "screen") -> None:
@@ -43,6 +53,7 @@ def options_with_effect(
     estimator: str,
     test: str,
     correlations: str = "screen",
+    relations: pd.DataFrame | None = None,
 ) -> dict[str, str | int]:
     """Return those options of models as they are recorded, and warn of those that were set to no effect."""
     most = predictor.max_subsets
@@ -54,10 +65,12 @@ def options_with_effect(
         "estimator": estimator,
         "test": test,
         "correlations": correlations,
+        "relations": "" if relations is None else f"{len(relations)} entries",
     }
     ignored = [] if predictor.takes_kind else ["kind"]
     ignored += [] if predictor.uses_graphs else ["n_subsets", "estimator", "test"]
     ignored += [] if predictor.uses_correlations else ["correlations"]
+    ignored += [] if predictor.takes_relations else ["relations"]
     set_in_vain = [name for name in ignored if given[name] != _DEFAULTS[name]]
     if set_in_vain:
         listed = ", ".join(f"{name}={given[name]!r}" for name in set_in_vain)

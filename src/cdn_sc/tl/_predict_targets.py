@@ -7,6 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from cdn_sc._device import resolve_device
@@ -25,7 +26,8 @@ from cdn_sc.tl._options import check_options, number_of_genes, options_with_effe
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._regroup import rows_by_group
-from cdn_sc.tl._result import assemble_table, skipped_table
+from cdn_sc.tl._relations import resolve_relations
+from cdn_sc.tl._result import assemble_table, groups_table, skipped_table
 from cdn_sc.tl._scoring import Scorer, ScoringOptions, list_skipped
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ def predict_targets(
     groups: str | Iterable[str] = "all",
     model: "str | PathLike[str] | nn.Module" = "default",
     kind: str | None = None,
+    relations: pd.DataFrame | None = None,
+    relations_key: str | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
@@ -92,7 +96,17 @@ def predict_targets(
         Name of a model (see `cdn_sc.models.available`), path of a file of weights, or a network.
     kind
         What the perturbations do, if you know it, for models that can be told: `knockdown`,
-        `activation`, `knockout` or `activity`.
+        `activation`, `knockout` or `activity` (an inhibitor, an agonist, a ligand: what the target does is
+        lost or grows, whether or not its transcript moves).
+    relations
+        What you know of which gene regulates which, if anything, for models that can be told: a data frame
+        with columns `source` and `target` (names of genes) and, where signs are known, `weight` (above 0
+        where more of the source means more of the target, below where less, 0 or missing where it is not
+        known), as decoupler's resources have it, or as :func:`cdn_sc.tl.relations_from_screen` makes it from
+        another screen. It may be partial and partly wrong: what the control cells do not bear out counts
+        less.
+    relations_key
+        Column of `adata.var` with the names that `relations` uses, in place of the names of the genes.
     layer
         Layer with the values, in place of `adata.X`.
     use_raw
@@ -176,15 +190,22 @@ def predict_targets(
         `wilcoxon_statistic` (float32, z score of the rank-sum test, corrected for ties, on the control
         cells that the model sees), both positive where the group is higher and 0 where there is no such
         statistic. With a gene transformer also `score_elsewhere` (float32, between -1 and 1): the
-        score less the one that the same network gives when what the other genes' changes say about a
-        gene, through the correlations, is withheld; positive where they raised the score.
-        Networks that cannot tell, such as those of the published architecture, leave this column out.
+        score less the one that the gene's own values alone would have; positive where what the other
+        genes' changes say about a gene, through the correlations and `relations`, raised it.
+        `direction` (float32): which way the gene went, if it is a target, from -1 (what it does was lost)
+        to 1 (it grew). With `relations` also `score_relations` (float32): the score less the one without
+        them. Networks that cannot tell, such as those of the published architecture, leave these columns
+        out.
+    `adata.uns[key_added]['groups']` : :class:`pandas.DataFrame`
+        One row per scored group: `group` (str), `n_cells` (int), `best_gene` (str), `best_score` (float32),
+        and with a gene transformer `likely_kind` (str), the kind of perturbation that its cells suggest, and
+        `kind_probability` (float32); where `kind` is given they say little else.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
         Groups that could not be scored: `group` (str), `reason` (str), such as too few cells, or the error
         with which reading or preparing them failed.
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
-        `model_version`, `model_sha256`, `kind`, `layer`, `use_raw`, `mask_var`, `n_genes`, `min_detection`,
+        `model_version`, `model_sha256`, `kind`, `relations` (how many, as text), `relations_key`, `layer`, `use_raw`, `mask_var`, `n_genes`, `min_detection`,
         `n_subsets`, `estimator`, `test`, `correlations`, `precision`, `min_cells`, `seed`, `version` (of
         cdn-sc); an empty str stands for what was not given or has no effect on the model, and -1 for
         `n_genes=None` and for an `n_subsets` without effect.
@@ -229,6 +250,8 @@ def predict_targets(
     seed = resolve_seed(rng)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
     check_shape(adata, expression)
+    if relations_key is not None and relations is None:
+        raise InputError(f"relations_key={relations_key!r} without relations: name the column for a table.")
     control = (
         control if isinstance(control, str | bytes) or not isinstance(control, Iterable) else list(control)
     )
@@ -244,9 +267,13 @@ def predict_targets(
     predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
     n_genes = number_of_genes(predictor, mask, n_genes, expression.shape[1])
     warn_of_guides(expression, mask, arms)
+    known = None
+    if relations is not None and predictor.takes_relations:
+        known = resolve_relations(relations, expression.var_names, expression.var, relations_key)
     if mask is not None:
+        known = None if known is None else known.among(np.flatnonzero(mask))
         expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
-    used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations)
+    used = options_with_effect(predictor, kind, n_subsets, estimator, test, correlations, relations)
     logger.info(
         "Predicting targets of %d groups: %d cells (%d control, %d without a label), %d genes, "
         "model %s on %s.",
@@ -269,6 +296,7 @@ def predict_targets(
         correlations=correlations,
         min_cells=min_cells,
         seed=seed,
+        relations=known,
     )
     at_once, threads_within = share_threads(n_jobs, len(arms.groups))
     with rows_by_group(expression, arms) as values:
@@ -292,6 +320,7 @@ def predict_targets(
             "groups": groups if isinstance(groups, str) else _plain(groups),
             **_model_params(predictor),
             **used,
+            "relations_key": relations_key or "",
             "layer": layer or "",
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
@@ -303,6 +332,7 @@ def predict_targets(
             "version": _version(),
         },
         "table": assemble_table(results, expression.var_names),
+        "groups": groups_table(results, expression.var_names),
         "skipped": skipped_table(skipped),
     }
     if copy:

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cdn_sc.predictors import sigmoid
+from cdn_sc.predictors import KINDS, sigmoid
 
 
 @dataclass(frozen=True)
 class GroupResult:
     """The scores of one group's candidate genes, in the order of the genes.
 
-    All groups of a call have the same further `columns`, those of :class:`cdn_sc.predictors.Prediction`.
+    All groups of a call have the same further `columns` and `kinds` (probability of each kind of
+    perturbation, None where the network cannot tell), those of :class:`cdn_sc.predictors.Prediction`.
     """
 
     group: str
@@ -21,6 +23,8 @@ class GroupResult:
     logits: np.ndarray
     logfoldchange: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    n_cells: int = 0
+    kinds: np.ndarray | None = None
 
 
 def assemble_table(results: Sequence[GroupResult], var_names: pd.Index) -> pd.DataFrame:
@@ -56,6 +60,37 @@ def assemble_table(results: Sequence[GroupResult], var_names: pd.Index) -> pd.Da
     }
     for name in results[0].columns:
         table[name] = gather([result.columns[name] for result in results])
+    return pd.DataFrame(table)
+
+
+def groups_table(results: Sequence[GroupResult], var_names: pd.Index) -> pd.DataFrame:
+    """Return what is said of each group as a whole: one row a group, sorted by its name.
+
+    Parameters
+    ----------
+    results, var_names
+        As of :func:`assemble_table`.
+
+    Returns
+    -------
+    Columns `group` (str), `n_cells` (int64), `best_gene` (str), `best_score` (float32), and with a network
+    that can tell `likely_kind` (str) and `kind_probability` (float32).
+    """
+    results = sorted(results, key=lambda result: result.group)
+    best = [int(np.argmax(result.logits)) for result in results]
+    table: dict[str, Any] = {
+        "group": _strings([result.group for result in results]),
+        "n_cells": np.array([result.n_cells for result in results], dtype=np.int64),
+        "best_gene": _strings([var_names[r.genes[place]] for r, place in zip(results, best, strict=True)]),
+        "best_score": np.array(
+            [sigmoid(r.logits[place : place + 1])[0] for r, place in zip(results, best, strict=True)],
+            dtype=np.float32,
+        ),
+    }
+    if results[0].kinds is not None:
+        kinds = np.stack([result.kinds for result in results if result.kinds is not None])
+        table["likely_kind"] = _strings([KINDS[place] for place in kinds.argmax(axis=1)])
+        table["kind_probability"] = kinds.max(axis=1).astype(np.float32)
     return pd.DataFrame(table)
 
 

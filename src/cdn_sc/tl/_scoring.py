@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc.errors import DeviceError
 from cdn_sc.tl._candidates import (
     Panel,
@@ -42,17 +43,19 @@ class ScoringOptions:
     correlations: str
     min_cells: int
     seed: int
+    relations: KnownRelations | None = None
 
 
 @dataclass(frozen=True)
 class PreparedGroup:
     """A group that only waits for the model.
 
-    Of its candidate genes (positions in `genes`): whether they vary in an arm, log fold change and Welch's t.
+    Of its `n_cells` cells' candidate genes (positions in `genes`): whether they vary in an arm, log fold change and Welch's t.
     `extremes` are the least and largest value of its cells, `comparison` is what the predictor prepared.
     """
 
     group: str
+    n_cells: int
     genes: np.ndarray
     varies: np.ndarray
     logfoldchange: np.ndarray
@@ -84,6 +87,7 @@ class Scorer:
         self._logarithmic = looks_logarithmic(*self._control.extremes, expression.log_scale)
         self._place_by_name = expression.places_by_name
         self._panel: np.ndarray | None = None
+        self._relations: KnownRelations | None = None
 
     def prepare_screen(self, groups: Mapping[str, np.ndarray]) -> None:
         """Choose one panel of genes for all groups, in one pass over their cells, and do its control side.
@@ -107,6 +111,8 @@ class Scorer:
         if self._panel.size:
             control = self._control.at(self._panel)
             self.predictor.prepare_control(control.values, control.contrasts)
+            if self._options.relations is not None:
+                self._relations = self._options.relations.among(self._panel)
 
     def batch_size(self, n_genes: int) -> int:
         """Return how many groups with this many candidates the model takes at once."""
@@ -176,6 +182,7 @@ class Scorer:
         )
         return PreparedGroup(
             group=group,
+            n_cells=len(cells),
             genes=genes,
             # a gene of the panel that is constant in both arms of this group has no score here
             varies=varies,
@@ -208,12 +215,20 @@ class Scorer:
         if "t_statistic" in columns:  # of all control cells, where the model saw a part of them
             columns["t_statistic"] = prepared.t_statistic[varies]
         return GroupResult(
-            prepared.group, genes[varies], logits[varies], prepared.logfoldchange[varies], columns
+            prepared.group,
+            genes[varies],
+            logits[varies],
+            prepared.logfoldchange[varies],
+            columns,
+            prepared.n_cells,
+            prediction.kinds,
         )
 
     def _comparison(self, control: ControlValues, perturbed: np.ndarray, group: str) -> Any:
         # predictors that read no correlations need not know the word
-        given = {} if control.contrasts is None else {"contrasts": control.contrasts}
+        given: dict[str, Any] = {} if control.contrasts is None else {"contrasts": control.contrasts}
+        if self._relations is not None:
+            given["relations"] = self._relations
         return self.predictor.prepare(
             control.values,
             perturbed,

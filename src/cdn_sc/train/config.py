@@ -24,7 +24,7 @@ AT_MOST = {
 MOST_SUBSETS = 10_000
 # Nested keys of a TOML file cost the square of its length.
 LARGEST_FILE = 16 << 10
-SHARES = ("kind_told", "own_evidence", "average_decay")
+SHARES = ("kind_told", "kind_wrong", "average_decay")
 NOT_NEGATIVE = ("seed", "warmup_steps", "learning_rate", "weight_decay", "graph_weight", "patience")
 POSITIVE = ("clip",)
 CHOICES = {"schedule": ("cosine", "constant"), "select_by": ("", "auroc", "map")}
@@ -97,8 +97,9 @@ class TrainConfig:
         Decay of the exponential moving average of the weights that is validated and exported.
     kind_told
         Share of pairs whose kind of perturbation the network is told.
-    own_evidence
-        Share of pairs for which only each gene's own evidence is given (gene transformer only).
+    kind_wrong
+        Share of these that are told some kind at random, so that the network takes it as a hint (gene
+        transformer only).
     graph_weight
         Weight of the graph loss (published architecture with a graph head only).
     n_subsets
@@ -135,7 +136,7 @@ class TrainConfig:
     clip: float = 1.0
     average_decay: float = 0.999
     kind_told: float = 0.5
-    own_evidence: float = 0.0
+    kind_wrong: float = 0.0
     graph_weight: float = 1.0
     n_subsets: tuple[int, int] = (10, 50)
     initial_weights: str = ""
@@ -249,10 +250,8 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     checked = {name: _checked(name, value, known[name].default) for name, value in values.items()}
     if "architecture" not in checked["network"]:
         raise ValueError("the configuration's network lacks its architecture")
-    if checked.get("own_evidence") and checked["network"]["architecture"] != "gene_transformer":
-        raise ValueError("own_evidence is for the architecture 'gene_transformer' only")
-    if checked.get("own_evidence"):
-        checked["network"] = {**checked["network"], "own_only": True}
+    if checked.get("kind_wrong") and checked["network"]["architecture"] != "gene_transformer":
+        raise ValueError("kind_wrong is for the architecture 'gene_transformer' only")
     if checked.get("patience") and not checked.get("select_by"):
         raise ValueError("patience needs select_by, which says what the best validation is")
     sources = tuple(_source(value) for value in checked["sources"])

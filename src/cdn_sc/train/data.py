@@ -8,8 +8,10 @@ of control cells times genes; ``groups``, the groups a network; ``large``, the s
 groups of screens with ``large_genes`` genes, a range, and ``large_values`` values at most; ``selected``, the
 share of networks whose panels are the most changed genes of larger ones, half of these with some genes of
 interest among them;
-``contrasts``, the share of networks whose correlations come from the cells of all conditions; all others go
-to :func:`cdn_sc.simulate.screen_pairs`.
+``contrasts``, the share of networks whose correlations come from the cells of all conditions; ``wide``, the
+share of networks drawn from wider ranges; ``samples``, the share of batches of few samples, or of proteins, a
+group in place of cells; ``relations``, the share of networks with a table of known relations; all others go to
+:func:`cdn_sc.simulate.screen_pairs`.
 
 Options of a source ``published``: ``folder`` and ``splits``, as of
 :func:`cdn_sc.train.published.read_published`. A source ``given`` has none: its pairs are handed over.
@@ -27,12 +29,15 @@ import numpy as np
 
 from cdn_sc.errors import InputError
 from cdn_sc.simulate import Pair, scm_pair, screen_pairs
+from cdn_sc.simulate.relations import draw_quality
 from cdn_sc.train.config import SourceConfig, TrainConfig
 from cdn_sc.train.pairs import PairSet, epoch_positions, with_fewer_cells
 from cdn_sc.train.published import PublishedSet, read_published
 
 # Groups of a screen of very many genes in a batch: few, since each costs as much as a batch of small ones.
 PAIRS_OF_LARGE = 4
+# Among batches of samples: proteins measured in single cells, on panels of at most so many
+SHARE_OF_PROTEINS, MOST_PROTEINS = 0.25, 100
 
 
 def read_published_once(folder: str, splits: str) -> PublishedSet:
@@ -224,9 +229,14 @@ def _draw_screen(
     genes = _log_uniform(rng, *(large_sizes if large else sizes))
     selected = float(options.pop("selected", 0.0))
     contrasts = float(options.pop("contrasts", 0.0))
+    wide = float(options.pop("wide", 0.0))
+    relations = float(options.pop("relations", 0.0))
+    samples = bool(rng.random() < share) if (share := options.pop("samples", 0.0)) else False
     groups = int(options.pop("groups", 8))
     low, high = options.pop("control_cells", (50, 20000))
     high = max(low + 1, min(high, (large_values if large else values) // genes))
+    if samples:
+        low, high, options["n_perturbed"] = _numbers_of_samples(genes, high, rng)
     number = PAIRS_OF_LARGE if large else int(np.clip(budget // genes, 1, max_pairs))
     pairs: list[Pair] = []
     while len(pairs) < number:
@@ -238,9 +248,28 @@ def _draw_screen(
             measured_per_gene=min(larger, max(1.0, 1000 / genes)),
             of_interest=of_interest,
             contrasts=bool(rng.random() < contrasts),
+            **_variety(rng, wide, relations),
+            samples=samples,
             n_genes=genes,
             n_groups=min(groups, number - len(pairs)),
             n_control=_log_uniform(rng, low, high),
             **options,
         )
     return pairs
+
+
+def _variety(rng: np.random.Generator, wide: float, relations: float) -> dict[str, Any]:
+    """Options of one network; nothing is drawn for what never happens, so that other draws stay."""
+    chosen: dict[str, Any] = {}
+    if wide:
+        chosen["wide"] = bool(rng.random() < wide)
+    if relations and rng.random() < relations:
+        chosen["relations"] = draw_quality(rng)
+    return chosen
+
+
+def _numbers_of_samples(genes: int, most: int, rng: np.random.Generator) -> tuple[int, int, tuple[int, int]]:
+    """Range of the control samples of a batch, and of the samples a group."""
+    if rng.random() < SHARE_OF_PROTEINS and genes <= MOST_PROTEINS:
+        return 300, max(301, min(most, 5000)), (100, 800)
+    return 4, 100, (2, 60) if rng.random() < 0.4 else (2, 12)

@@ -32,6 +32,42 @@ def target_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return (0.5 * binary + listwise).mean()
 
 
+def kind_loss(logits: Tensor, kinds: Tensor) -> Tensor:
+    """Cross-entropy of the kind of perturbation.
+
+    Parameters
+    ----------
+    logits
+        B x kinds.
+    kinds
+        B, the true kind; below 0 where there is none, or the network was told.
+
+    Returns
+    -------
+    Scalar: mean over all B, of which the others count as 0.
+    """
+    return F.cross_entropy(logits, kinds.clamp_min(0), reduction="none").mul(kinds >= 0).mean()
+
+
+def direction_loss(logits: Tensor, directions: Tensor) -> Tensor:
+    """Cross-entropy of which way each target went.
+
+    Parameters
+    ----------
+    logits
+        B x N.
+    directions
+        B x N, 1 where what a target does grew, -1 where it was lost, 0 for what is no target.
+
+    Returns
+    -------
+    Scalar: mean over the targets, 0 where there are none.
+    """
+    hit = directions != 0
+    found = F.binary_cross_entropy_with_logits(logits, (directions > 0).to(logits.dtype), reduction="none")
+    return (found * hit).sum() / hit.sum().clamp_min(1)
+
+
 def graph_loss(logits: Tensor, graph: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy over {no edge, i -> j, j -> i} of the gene pairs i < j.
 

@@ -11,8 +11,12 @@ from cdn_sc.metrics.ranking import rank_metrics, score_ranks
 from cdn_sc.predictors import Predictor
 from cdn_sc.simulate import Pair
 from cdn_sc.train.config import TrainConfig
-from cdn_sc.train.losses import graph_loss, target_loss
+from cdn_sc.train.losses import direction_loss, graph_loss, kind_loss, target_loss
 from cdn_sc.train.prepare import PreparedBatch
+
+
+# Weights of what the gene transformer learns beside the targets
+OWN_WEIGHT, KIND_WEIGHT, DIRECTION_WEIGHT = 0.3, 0.1, 0.1
 
 
 def batch_loss(network: Any, batch: PreparedBatch, config: TrainConfig, *, device: str) -> Tensor:
@@ -37,7 +41,14 @@ def batch_loss(network: Any, batch: PreparedBatch, config: TrainConfig, *, devic
     inputs: Any = batch.inputs.to(device)
     labels, mask = batch.labels.to(device), batch.mask.to(device)
     if network.config.architecture == "gene_transformer":
-        losses = [target_loss(logits, labels, mask) for logits in network.member_logits(inputs)]
+        kinds, directions = batch.kinds.to(device), batch.directions.to(device)
+        losses = [
+            target_loss(found.logits, labels, mask)
+            + OWN_WEIGHT * target_loss(found.own, labels, mask)
+            + KIND_WEIGHT * kind_loss(found.kind, kinds)
+            + DIRECTION_WEIGHT * direction_loss(found.direction, directions)
+            for found in network.member_outputs(inputs)
+        ]
         return torch.stack(losses).mean()
     code = network.encode_arm(inputs.control)
     logits = network.compare(
@@ -79,7 +90,12 @@ def validate(network: nn.Module, pairs: Iterable[Pair], device: str = "cpu") -> 
     for number, pair in enumerate(pairs):
         rng = np.random.default_rng(number)
         logits = predictor.predict(
-            pair.control, pair.perturbed, rng=rng, n_subsets=n_subsets, contrasts=pair.contrasts
+            pair.control,
+            pair.perturbed,
+            rng=rng,
+            n_subsets=n_subsets,
+            contrasts=pair.contrasts,
+            relations=pair.relations,
         ).logits
         ranks = score_ranks(logits, rng.permutation(logits.size))
         metrics = rank_metrics(ranks[pair.targets], logits.size, pair.n_missing)

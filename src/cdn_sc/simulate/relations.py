@@ -1,0 +1,165 @@
+"""Tables of known relations as users have them: partial, partly wrong, of direct edges or of total effects."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from cdn_sc._known_relations import KnownRelations
+from cdn_sc.simulate.regulation import RegulatoryNetwork, steady_state
+
+# Log fold change of the genes that a reference screen knocked down
+REFERENCE_STRENGTH = -1.5
+# A gene responds in a reference screen from this standardised change on
+RESPONDS = 3.0
+
+
+@dataclass(frozen=True)
+class TableQuality:
+    """How good a table of relations is.
+
+    Parameters
+    ----------
+    known
+        Share of the true edges that are in the table; of a reference screen the share of genes perturbed.
+    correct
+        Share of the table's entries that are true edges; the others are random. With 0 there are as many
+        entries as if `known` of them were true, and none is. Without effect on a reference screen.
+    uneven
+        How much more is known of genes that regulate many, from 0, and of how many genes nothing at all.
+    unsigned
+        Share of the entries whose sign is not known.
+    wrong_sign
+        Share of the true entries with the wrong sign.
+    reference
+        Whether the table says what perturbing genes did in a screen of related cells, in place of edges.
+    rewired
+        Of a reference screen: share of the edges that lead to another gene than here.
+    cells
+        Of a reference screen: cells of each perturbed gene.
+    """
+
+    known: float = 0.5
+    correct: float = 0.5
+    uneven: float = 0.0
+    unsigned: float = 0.0
+    wrong_sign: float = 0.0
+    reference: bool = False
+    rewired: float = 0.0
+    cells: int = 100
+
+
+def draw_quality(rng: np.random.Generator) -> TableQuality:
+    """Draw the quality of a table for training: from nearly nothing to nearly everything, right or wrong."""
+    return TableQuality(
+        known=float(rng.uniform(0.1, 0.95)),
+        correct=float(rng.uniform(0.2, 0.95)) if rng.random() < 0.9 else 0.0,
+        uneven=float(rng.choice([0.0, rng.uniform(0.0, 1.0)])),
+        unsigned=float(rng.choice([0.0, 1.0, rng.uniform(0.0, 1.0)], p=[0.6, 0.2, 0.2])),
+        wrong_sign=float(rng.uniform(0.0, 0.1)),
+        reference=bool(rng.random() < 0.35),
+        rewired=float(rng.uniform(0.0, 0.7)),
+        cells=round(float(np.exp(rng.uniform(np.log(20.0), np.log(500.0))))),
+    )
+
+
+def draw_relations(
+    network: RegulatoryNetwork, genes: np.ndarray, rng: np.random.Generator, quality: TableQuality
+) -> KnownRelations:
+    """Draw a table of relations among some genes of a network.
+
+    Parameters
+    ----------
+    network
+        The true network.
+    genes
+        Indices of the genes that the table is about.
+    rng
+        Source of randomness.
+    quality
+        How much of the truth it holds, and how much else.
+
+    Returns
+    -------
+    Relations, genes counted by their place among `genes`.
+    """
+    place = np.full(network.n_genes, -1)
+    place[genes] = np.arange(genes.size)
+    if quality.reference:
+        return _reference(network, genes, place, rng, quality)
+    return _curated(network, place, genes.size, rng, quality)
+
+
+def _curated(
+    network: RegulatoryNetwork,
+    place: np.ndarray,
+    n_genes: int,
+    rng: np.random.Generator,
+    quality: TableQuality,
+) -> KnownRelations:
+    edges = network.weights.tocoo()
+    sources, targets = place[network.regulators[edges.col]], place[edges.row]
+    among = (sources >= 0) & (targets >= 0)
+    sources, targets, weights = sources[among], targets[among], edges.data[among]
+    degree = np.bincount(sources, minlength=n_genes)
+    usual = degree[sources].mean() if sources.size else 1.0
+    chance = quality.known * (degree[sources] / usual) ** quality.uneven
+    # of some genes nothing is known at all
+    chance *= (rng.random(n_genes) >= 0.5 * quality.uneven)[sources]
+    taken = rng.random(sources.size) < chance
+    number = int(taken.sum())
+    if quality.correct > 0:
+        n_wrong = round(number * (1.0 - quality.correct) / quality.correct)
+    else:
+        n_wrong, taken = number, np.zeros_like(taken)
+    sign = np.sign(weights[taken]) * np.where(rng.random(int(taken.sum())) < quality.wrong_sign, -1.0, 1.0)
+    # wrong entries are mostly about genes that the table knows as regulators
+    regulators = sources if sources.size else np.arange(n_genes)
+    wrong = np.where(
+        rng.random(n_wrong) < 0.7, rng.choice(regulators, n_wrong), rng.integers(0, n_genes, n_wrong)
+    )
+    values = np.concatenate([sign, rng.choice([-1.0, 1.0], n_wrong, p=[0.3, 0.7])])
+    if rng.random() < 0.5:
+        values *= np.exp(rng.normal(0.0, 0.5, values.size))
+    values[rng.random(values.size) < quality.unsigned] = np.nan
+    return KnownRelations.of_entries(
+        n_genes,
+        np.concatenate([sources[taken], wrong]),
+        np.concatenate([targets[taken], rng.integers(0, n_genes, n_wrong)]),
+        values,
+    )
+
+
+def _reference(
+    network: RegulatoryNetwork,
+    genes: np.ndarray,
+    place: np.ndarray,
+    rng: np.random.Generator,
+    quality: TableQuality,
+) -> KnownRelations:
+    """What knocking genes down did to the others in a screen of cells with a related network."""
+    edges = network.weights.tocoo()
+    rows = edges.row.copy()
+    moved = rng.random(rows.size) < quality.rewired
+    rows[moved] = rng.integers(0, network.n_genes, int(moved.sum()))
+    values = edges.data * np.exp(rng.normal(0.0, 0.3, rows.size))
+    values *= np.where(rng.random(rows.size) < 0.05, -1.0, 1.0)
+    related = RegulatoryNetwork(
+        **{
+            **vars(network),
+            "weights": sparse.csr_array(
+                (values.astype(np.float32), (rows, edges.col)), network.weights.shape
+            ),
+        }
+    )
+    perturbed = np.flatnonzero(rng.random(genes.size) < quality.known)
+    drive = np.zeros((network.n_genes, perturbed.size), dtype=np.float32)
+    drive[genes[perturbed], np.arange(perturbed.size)] = REFERENCE_STRENGTH
+    kept = np.ones((network.regulators.size, perturbed.size), dtype=np.float32)
+    change = steady_state(related, drive, kept)[genes].T  # perturbed x genes
+    shared = (network.programmes[:, genes] ** 2).sum(axis=0)
+    spread = network.noise[genes] ** 2 + shared + network.dispersion[genes] + np.exp(-network.baseline[genes])
+    change = change / np.sqrt(spread * 2.0 / quality.cells) + rng.standard_normal(change.shape)
+    # the screen has few control cells beside: what it calls a response is partly chance
+    sources, targets = np.nonzero(np.abs(change) > RESPONDS)
+    return KnownRelations.of_entries(genes.size, perturbed[sources], targets, -change[sources, targets])
