@@ -81,9 +81,9 @@ def study_config(steps: int, seed: int) -> TrainConfig:
         )
         for s in config.sources
     )
-    network = {**config.network, "members": 1, "own_only": False}
+    network = {**config.network, "members": 1}
     return replace(
-        config, network=network, sources=sources, steps=steps, seed=seed, own_evidence=0.0,
+        config, network=network, sources=sources, steps=steps, seed=seed,
         warmup_steps=max(1, steps // 20), average_decay=0.99, genes_per_batch=1600,
     )  # fmt: skip
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cdn_sc.features import gene_inputs, summarize_control, withhold_others
+from cdn_sc._known_relations import KnownRelations
+from cdn_sc.features import gene_inputs, summarize_control
 from cdn_sc.inputs import make_batch
 from cdn_sc.models import build_network
 
@@ -70,22 +71,20 @@ def test_each_comparison_gets_its_own_control(gene_transformer, arms):
         assert torch.equal(together.edge_mask[b], alone.edge_mask[0])
 
 
-def test_own_evidence_alone(gene_transformer, arms):
-    """Of some comparisons, also where they share their control cells with others."""
+def test_relations_are_part_of_what_is_shared(gene_transformer, arms, record_summaries):
+    """Each comparison gets its own, also where they share their control cells with others."""
     control = arms[0][0]
     pairs = [(control, perturbed) for _, perturbed in arms]
-    whole = batch_of(gene_transformer, pairs)
-    batch = batch_of(gene_transformer, pairs, own_only=[False, True, False])
-    for b, withheld in enumerate([False, True, False]):
-        features = withhold_others(whole.features[b]) if withheld else whole.features[b]
-        assert torch.equal(batch.features[b], features)
-        assert torch.equal(batch.edges[b], whole.edges[b] * (not withheld))
-        assert torch.equal(batch.edge_mask[b], whole.edge_mask[b] & (not withheld))
-    assert whole.edge_mask[1].any()
+    known = KnownRelations.of_entries(7, np.array([0, 1, 4]), np.array([3, 5, 0]), np.array([1.0, -1.0, 1.0]))
+    batch = batch_of(gene_transformer, pairs, relations=[known, None, known])
+    for b, relations in enumerate([known, None, known]):
+        expected = gene_inputs(summarize_control(control), pairs[b][1], relations=relations)
+        np.testing.assert_allclose(batch.features[b], expected.features[0], atol=1e-4)
     with torch.inference_mode():
-        scores, alone = gene_transformer(batch), gene_transformer(whole.own_evidence())
-    torch.testing.assert_close(scores[1], alone[1])
-    assert (scores[0] - alone[0]).abs().max() > 1e-4
+        scores, without = gene_transformer(batch), gene_transformer(batch_of(gene_transformer, pairs))
+        torch.testing.assert_close(gene_transformer(batch.without_relations()), without)
+    torch.testing.assert_close(scores[1], without[1])
+    assert (scores[0] - without[0]).abs().max() > 1e-4
 
 
 def test_kinds(gene_transformer, arms):

@@ -9,7 +9,9 @@ import torch
 
 from cdn_sc import models, predictors
 from cdn_sc._device import resolve_device
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc.errors import InputError
+from cdn_sc.features import _known
 from cdn_sc.inputs import make_batch
 from cdn_sc.models import build_network
 from cdn_sc.nn.gene_transformer import KIND_NAMES
@@ -29,9 +31,7 @@ def network_of(configuration):
 
 
 def gene_transformer():
-    return network_of(
-        {"architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "own_only": True}
-    )
+    return network_of({"architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1})
 
 
 def arm(seed, n_cells=40, n_genes=7):
@@ -63,14 +63,19 @@ def test_both_architectures_predict(predictor, cdn):
         assert found.logits.dtype == np.float32
         assert np.isfinite(found.logits).all()
         assert np.ptp(found.logits) > 0
-        elsewhere = ["score_elsewhere"] if each is predictor else []
-        assert list(found.columns) == ["t_statistic", "wilcoxon_statistic", *elsewhere]
+        further = ["score_elsewhere", "direction"] if each is predictor else []
+        assert list(found.columns) == ["t_statistic", "wilcoxon_statistic", *further]
+        if each is predictor:
+            assert found.kinds.shape == (len(KINDS),)
+            assert found.kinds.sum() == pytest.approx(1, abs=1e-6)
+        else:
+            assert found.kinds is None
         for values in found.columns.values():
             assert (values.shape, values.dtype) == ((7,), np.float32)
             assert np.ptp(values) > 0
         assert not each.network.training
     assert (predictor.max_genes, cdn.max_genes) == (None, 12)
-    assert (predictor.tells_elsewhere, cdn.tells_elsewhere) == (True, False)
+    assert (predictor.takes_relations, cdn.takes_relations) == (True, False)
     assert (predictor.takes_kind, cdn.takes_kind) == (True, False)
     assert (predictor.uses_graphs, cdn.uses_graphs) == (False, True)
     assert (predictor.min_genes, cdn.min_genes) == (1, 2)
@@ -92,28 +97,46 @@ def test_own_tests_do_not_depend_on_the_network(predictor, cdn):
         assert not np.array_equal(first[0][name], first[1][name])
 
 
-def test_score_elsewhere_is_the_score_less_that_of_the_own_evidence(predictor):
+def test_what_is_said_beside_the_score(predictor):
     control, perturbed = arm(0), arm(1, 20)
-    found = predictor.predict(control, perturbed, rng=np.random.default_rng(0), kind="activity")
-    batches = [
-        make_batch(
-            predictor.network,
-            [(control, perturbed)],
-            rng=np.random.default_rng(0),
-            kinds=["activity"],
-            own_only=[own_only],
-        )
-        for own_only in (False, True)
-    ]
+    known = KnownRelations.of_entries(7, np.array([0, 1, 4]), np.array([3, 5, 0]), np.array([1.0, -1.0, 1.0]))
+    given = {"kind": "activity", "rng": np.random.default_rng(0)}
+    plain, found = (predictor.predict(control, perturbed, relations=each, **given) for each in (None, known))
+    batch = make_batch(
+        predictor.network, [(control, perturbed)], rng=np.random.default_rng(0), kinds=["activity"],
+        relations=[known],
+    )  # fmt: skip
     with torch.inference_mode():
-        scores = [predictor.network(batch)[0].sigmoid().numpy() for batch in batches]
-    np.testing.assert_allclose(sigmoid(found.logits), scores[0], atol=1e-6)
-    np.testing.assert_allclose(found.columns["score_elsewhere"], scores[0] - scores[1], atol=1e-6)
+        said = predictor.network.outputs(batch)
+    scores, own, grew = (each[0].sigmoid().numpy() for each in (said.logits, said.own, said.direction))
+    np.testing.assert_allclose(sigmoid(found.logits), scores, atol=1e-6)
+    np.testing.assert_allclose(found.columns["score_elsewhere"], scores - own, atol=1e-6)
+    np.testing.assert_allclose(found.columns["direction"], 2 * grew - 1, atol=1e-6)
+    np.testing.assert_allclose(found.columns["score_relations"], scores - sigmoid(plain.logits), atol=1e-6)
+    np.testing.assert_allclose(found.kinds, said.kind[0].softmax(0).numpy(), atol=1e-6)
+    assert np.ptp(found.columns["score_relations"]) > 1e-4
+    assert "score_relations" not in plain.columns
 
 
-def test_nothing_comes_from_elsewhere_where_there_is_one_gene(predictor):
-    found = predictor.predict(arm(0, n_genes=1), arm(1, n_genes=1), rng=np.random.default_rng(0))
-    np.testing.assert_allclose(found.columns["score_elsewhere"], 0, atol=1e-6)
+def test_relations_are_kept_with_the_control_array(predictor, monkeypatch):
+    """The same table is weighed once; another one, or none, is not taken for it."""
+    weighed = []
+    weigh = _known.weigh_relations
+    monkeypatch.setattr(_known, "weigh_relations", lambda *given: weighed.append(1) or weigh(*given))
+    control = arm(0)
+    first, second = (
+        KnownRelations.of_entries(7, np.array([source]), np.array([source + 1]), np.ones(1))
+        for source in (0, 2)
+    )
+    groups = [arm(1, 20), arm(2, 20)]
+    alone = logits(predictor, control, groups[0])
+    told = [logits(predictor, control, group, relations=first) for group in groups]
+    assert len(weighed) == 1
+    assert not np.array_equal(told[0], alone)
+    np.testing.assert_array_equal(logits(predictor, control, groups[0]), alone)
+    other = logits(predictor, control, groups[0], relations=second)
+    assert not np.array_equal(other, told[0])
+    assert len(weighed) == 2
 
 
 def test_cells_of_other_conditions_change_what_is_read_of_genes_together(predictor, cdn):

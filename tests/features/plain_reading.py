@@ -4,7 +4,7 @@ Written from the descriptions in the docstrings and the page "Features"; numpy a
 """
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 SHRINKAGES = (0.02, 0.15)
 LIMIT = 12
@@ -26,6 +26,17 @@ def rank_feature(magnitude):
             if other != gene and value >= own - within:
                 ranks[gene] += 1.0 if value > own + within else 0.5
     return -np.log2(ranks) / 4
+
+
+def moderated(variances, degrees, varies):
+    """Variances drawn towards the usual one, by the moments of their logarithms (Smyth 2004, 6.2)."""
+    if varies.sum() <= 2:
+        return variances
+    logs = np.log(variances[varies]) - special.digamma(degrees / 2) + np.log(degrees / 2)
+    beyond = max(logs.var(ddof=1) - special.polygamma(1, degrees / 2), 1e-6)
+    half = optimize.brentq(lambda x: special.polygamma(1, x) - beyond, 1e-3, 2e6)
+    usual = np.exp(logs.mean() + special.digamma(half) - np.log(half))
+    return np.where(varies, (2 * half * usual + degrees * variances) / (2 * half + degrees), variances)
 
 
 def variance(x):
@@ -136,15 +147,15 @@ def strongest(strength, gene, number, beyond=0.0):
     return sorted(j for j in others[:number] if strength[gene, j] > max(last, beyond, 0) + 1e-5)
 
 
-def deconvolve(weights, change):
-    """Accelerated proximal gradient: 30 steps on Huber's loss beyond 8, with a penalty of 0.7.
+def deconvolve(weights, change, norm=None):
+    """Accelerated proximal gradient: 15 steps on Huber's loss beyond 8, with a penalty of 0.7.
 
     Steps are as long as convergence allows, less a margin of 5%.
     """
-    norm = 1.05 * np.linalg.norm(weights, 2)
+    norm = 1.05 * np.linalg.norm(weights, 2) if norm is None else norm
     step = 1 / max(norm**2, 1e-6)
     effects = momentum = np.zeros(len(change))
-    for iteration in range(30):
+    for iteration in range(15):
         residual = np.clip(change - weights.T @ momentum, -8, 8)
         moved = momentum + step * (weights @ residual)
         new = np.sign(moved) * np.maximum(np.abs(moved) - 0.7 * step, 0)
@@ -156,7 +167,7 @@ def deconvolve(weights, change):
 class Reading:
     """All inputs of one comparison: `features` and `edges` (gene, gene) by name, and the `neighbours`."""
 
-    def __init__(self, control, perturbed, contrasts=None):
+    def __init__(self, control, perturbed, contrasts=None, relations=None):
         self.x, self.y = control.astype(float), perturbed.astype(float)
         self.n0, self.n1, self.n = len(control), len(perturbed), control.shape[1]
         self.m0, self.m1 = min(self.n0, 2000), min(self.n1, 500)
@@ -180,7 +191,7 @@ class Reading:
         self.features = self.own() | self.regressions()
         self.relations()
         self.features |= self.projections() | self.residuals() | self.changed() | self.ties()
-        self.features |= self.explained() | self.context()
+        self.features |= self.explained() | self.context() | self.known(relations)
         self.features = {
             name: np.clip(np.broadcast_to(value, self.n), -LIMIT, LIMIT)
             for name, value in self.features.items()
@@ -192,7 +203,9 @@ class Reading:
         v0, v1 = np.maximum(self.v0, floor), np.maximum(self.v1, floor)
         n0, n1 = self.n0, self.n1
         welch = self.shift / np.sqrt(v0 / self.m0 + v1 / self.m1)
-        pooled = self.shift / np.sqrt(((n0 - 1) * v0 + (n1 - 1) * v1) / (n0 + n1 - 2) * self.inverse)
+        pooled = ((n0 - 1) * v0 + (n1 - 1) * v1) / (n0 + n1 - 2)
+        drawn = moderated(pooled, n0 + n1 - 2, (self.v0 > 0) | (self.v1 > 0))
+        t = self.shift / np.sqrt(drawn * self.inverse)
         wilcoxon, rise, fall = np.zeros((3, self.n))
         kurtosis, before, after = np.zeros((3, self.n))
         for j in range(self.n):
@@ -214,11 +227,13 @@ class Reading:
         detection = (after - before) / np.sqrt(np.maximum(rate * (1 - rate), 1e-4) * self.inverse)
         fold = np.log((np.abs(self.mean1) + 0.02) / (np.abs(self.mean0) + 0.02))
         effect = self.shift / self.spread
-        self.change = np.clip((pooled + wilcoxon) / 2, -30, 30)
+        # of few cells the rank test says little: it counts half where there are many
+        of_ranks = self.m1 / (self.m1 + 10) / 2
+        self.change = np.clip((1 - of_ranks) * t + of_ranks * wilcoxon, -30, 30)
         self.detected = before
         return {
             "welch_t": squash(welch),
-            "pooled_t": squash(pooled),
+            "moderated_t": squash(t),
             "wilcoxon": squash(wilcoxon),
             "ks_rise": squash(rise / self.error),
             "ks_fall": squash(fall / self.error),
@@ -231,7 +246,9 @@ class Reading:
             "control_mean": squash(self.mean0),
             "control_variance": np.clip(np.log(v0), -6, 6) / 3,
             "welch_t_rank": rank_feature(np.abs(welch)),
+            "moderated_t_rank": rank_feature(np.abs(t)),
             "wilcoxon_rank": rank_feature(np.abs(wilcoxon)),
+            "fold_rank": rank_feature(np.abs(fold)),
             "ks_rank": rank_feature(np.maximum(rise, fall)),
             "variance_rank": rank_feature(np.abs(log_ratio)),
             "effect_rank": rank_feature(np.abs(effect)),
@@ -246,6 +263,7 @@ class Reading:
         for name, number, squares in (("quadratic", 8, True), ("linear", 16, False)):
             residual, log_ratio, base = np.zeros((3, self.n))
             left = np.zeros((self.n1, self.n))
+            told, told_before = np.zeros((self.n1, self.n)), np.zeros(self.n)
             for j in range(self.n):
                 chosen = strongest(self.strength, j, number, chance)
                 coefficients, share = local_fit(some, j, chosen, number, squares)
@@ -257,6 +275,8 @@ class Reading:
                 residual[j] = np.clip(change, -50, 50)
                 log_ratio[j] = np.log((after.var() + 1e-3) / (base[j] + 1e-3)) / (np.sqrt(2) * self.error)
                 left[:, j] = after
+                told[:, j] = self.z1[:, j] - after
+                told_before[j] = (some[:, j] - before).var()
             features |= {
                 f"{name}_residual": squash(residual),
                 f"{name}_variance": squash(log_ratio),
@@ -264,7 +284,16 @@ class Reading:
             }
         # those of the linear regressions, whose covariances with the neighbours are read too
         self.left, self.left_variance = left, base
-        return features
+        # what the neighbours tell of each gene: how it moved, and how much it varies
+        moved = np.clip(told.mean(axis=0) / np.sqrt(told_before + 1e-3) / self.error, -50, 50)
+        varies = np.log((told.var(axis=0) + 1e-3) / (told_before + 1e-3)) / (np.sqrt(2) * self.error)
+        return features | {
+            "fitted_shift": squash(moved),
+            "fitted_variance": squash(varies),
+            "fitted_shift_rank": rank_feature(np.abs(moved)),
+            # those that vary less come first
+            "fitted_variance_rank": rank_feature(-varies),
+        }
 
     def relations(self):
         effect = self.shift / self.spread
@@ -364,7 +393,8 @@ class Reading:
         lowered[self.n - number :] = np.minimum(lowered[self.n - number :], level)
         left = vectors @ np.diag(lowered) @ vectors.T
         kept = np.where(values > 0, lowered / np.where(values > 0, values, 1), 1)
-        free = unit_rows(off_diagonal(left)) @ (vectors @ np.diag(kept) @ vectors.T @ self.change)
+        self.free_change = vectors @ np.diag(kept) @ vectors.T @ self.change
+        free = unit_rows(off_diagonal(left)) @ self.free_change
         projection = sparse @ self.change
         return {
             "sparse_projection": squash(projection),
@@ -384,7 +414,63 @@ class Reading:
             "log_genes": np.log10(self.n) - 2,
             "overall_change": np.log(1 + np.mean(self.change**2)),
             "has_zeros": float(self.detected.mean() < 0.999),
-            "others_known": 1.0,
+        }
+
+    def known(self, relations):
+        """What a table of relations says: (source, target) -> weight, NaN for an unknown sign."""
+        names = (
+            "known_projection", "known_residual_projection", "known_free_projection",
+            "known_supported_projection", "known_energy", "known_deconvolved", "known_regulators",
+            "known_agreement", "known_share_agreeing", "n_known_targets", "n_known_sources",
+            "relations_given", "known_projection_rank", "known_free_projection_rank",
+            "known_supported_projection_rank", "known_deconvolved_rank",
+        )  # fmt: skip
+        self.signs = np.zeros((self.n, self.n))
+        if relations is None:
+            return dict.fromkeys(names, 0.0)
+        observed = np.where(np.abs(self.correlation) < 1e-5, 0, self.correlation)
+        weights, there = np.zeros((self.n, self.n)), np.zeros((self.n, self.n), dtype=bool)
+        for source in range(self.n):
+            of_gene = {target: w for (gene, target), w in relations.items() if gene == source}
+            known = [abs(w) for w in of_gene.values() if not np.isnan(w)]
+            for target, w in of_gene.items():
+                there[source, target] = True
+                if np.isnan(w):
+                    weights[source, target] = np.sign(observed[source, target])
+                else:
+                    weights[source, target] = np.sign(w) * min(abs(w) / np.median(known), 3)
+        agreeing = weights * np.where(weights * observed > 0, np.abs(observed), 0)
+        rows, supported = (
+            np.stack([row / max(np.linalg.norm(row), least) for row in matrix])
+            for matrix, least in ((weights, 1e-6), (agreeing, 0.05))
+        )
+        self.signs = np.sign(rows)
+        # a bound of the singular value from power iteration, which the steps' length follows
+        vector = np.ones(self.n)
+        for _ in range(12):
+            vector = rows.T @ (rows @ (vector / max(np.linalg.norm(vector), 1e-9)))
+        norm = max(1, 1.05 * np.sqrt(np.linalg.norm(vector)))
+        effects, _ = deconvolve(rows, self.change, norm)
+        agreement = (rows * observed).sum(axis=1)
+        projection, free = rows @ self.change, rows @ self.free_change
+        borne_out = supported @ self.change
+        return {
+            "known_projection": squash(projection),
+            "known_residual_projection": squash(rows @ self.residual[1]),
+            "known_free_projection": squash(free),
+            "known_supported_projection": squash(borne_out),
+            "known_energy": np.log(1 + rows**2 @ self.change**2),
+            "known_deconvolved": squash(effects),
+            "known_regulators": squash(rows.T @ self.change),
+            "known_agreement": squash(agreement * np.sqrt(self.n_relations)),
+            "known_share_agreeing": agreement / np.maximum(np.sqrt((there * observed**2).sum(axis=1)), 0.02),
+            "n_known_targets": np.log(1 + there.sum(axis=1)) / 2,
+            "n_known_sources": np.log(1 + there.sum(axis=0)) / 2,
+            "relations_given": 1.0,
+            "known_projection_rank": rank_feature(np.abs(projection)),
+            "known_free_projection_rank": rank_feature(np.abs(free)),
+            "known_supported_projection_rank": rank_feature(np.abs(borne_out)),
+            "known_deconvolved_rank": rank_feature(np.abs(effects)),
         }
 
     def pairs(self):
@@ -401,4 +487,6 @@ class Reading:
             "reverse_change": squash(self.reverse_change),
             "neighbour_change": np.tile(squash(self.change), (self.n, 1)),
             "neighbour_residual": np.tile(squash(self.residual[1]), (self.n, 1)),
+            "known_target": self.signs,
+            "known_source": self.signs.T,
         }

@@ -6,16 +6,18 @@ import torch
 from arms import correlated_values, inputs_of, one_group
 from scipy import stats
 
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc.features import (
     EDGE_FEATURES,
     FEATURES,
+    N_OWN_FEATURES,
     _scales,
     gene_inputs,
     group_statistics,
     inputs_of_groups,
     summarize_control,
-    withhold_others,
 )
+from cdn_sc.features.genes import without_relations
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
@@ -69,7 +71,7 @@ def test_cells_are_exchangeable(arms):
 
 def test_the_shifted_gene_stands_out(arms):
     features = inputs_of(*arms).features
-    for name in ("welch_t", "pooled_t", "wilcoxon", "effect_size", "residual_0", "linear_residual"):
+    for name in ("welch_t", "moderated_t", "wilcoxon", "effect_size", "residual_0", "linear_residual"):
         assert features[:, COLUMN[name]].argmax() == 5, name
     for name in ("welch_t_rank", "wilcoxon_rank", "effect_rank", "residual_0_rank"):
         assert features[5, COLUMN[name]] == 0, name
@@ -77,7 +79,7 @@ def test_the_shifted_gene_stands_out(arms):
 
 def test_signs_turn_with_the_arms(arms):
     there, back = inputs_of(*arms).features, inputs_of(*arms[::-1]).features
-    for name in ("welch_t", "pooled_t", "log_variance_ratio", "detection_change", "log_fold_change"):
+    for name in ("welch_t", "moderated_t", "log_variance_ratio", "detection_change", "log_fold_change"):
         large = np.abs(there[:, COLUMN[name]]) > 0.5
         assert large.any(), name
         np.testing.assert_array_equal(
@@ -97,7 +99,6 @@ def test_own_features_are_the_usual_tests():
 
     expected = {
         "welch_t": squash(stats.ttest_ind(y, x, equal_var=False).statistic),
-        "pooled_t": squash(stats.ttest_ind(y, x).statistic),
         "effect_size": squash((y.mean(axis=0) - x.mean(axis=0)) / x.std(axis=0, ddof=1)),
         "log_fold_change": np.log((y.mean(axis=0) + 0.02) / (x.mean(axis=0) + 0.02)),
         "control_detection": (x > 0).mean(axis=0),
@@ -164,7 +165,7 @@ def test_cell_numbers_are_capped():
     control, perturbed = correlated_values(rng, 2000, 5), correlated_values(rng, 500, 5)
     once = inputs_of(control, perturbed).features
     many = inputs_of(np.tile(control, (10, 1)), np.tile(perturbed, (10, 1))).features
-    capped = ("welch_t", "pooled_t", "wilcoxon", "ks_rise", "log_variance_ratio", "detection_change")
+    capped = ("welch_t", "moderated_t", "wilcoxon", "ks_rise", "log_variance_ratio", "detection_change")
     for name in (*capped, "log_control_cells", "log_perturbed_cells"):
         np.testing.assert_allclose(many[:, COLUMN[name]], once[:, COLUMN[name]], atol=0.02, err_msg=name)
     fewer = inputs_of(control[:200], perturbed[:50]).features
@@ -180,36 +181,34 @@ def test_context(arms):
     assert dense[0, COLUMN["has_zeros"]] == 0
 
 
-OF_ITSELF = {
-    "welch_t", "pooled_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
-    "effect_size", "log_fold_change", "control_detection", "perturbed_detection", "control_mean",
-    "control_variance", "welch_t_rank", "wilcoxon_rank", "ks_rank", "variance_rank", "effect_rank",
-    "log_control_cells", "log_all_control_cells", "log_perturbed_cells", "log_genes", "overall_change",
-    "has_zeros",
-}  # fmt: skip
-
-
-def test_what_others_say_is_withheld(arms):
-    features = gene_inputs(summarize_control(arms[0]), arms[1], arms[1][::2]).features
-    before = features.clone()
-    withheld = withhold_others(features)
-    assert torch.equal(features, before)
-    assert set(FEATURES) >= OF_ITSELF
-    for name, column in COLUMN.items():
-        expected = before[..., column] if name in OF_ITSELF else torch.zeros(2, 24)
-        assert torch.equal(withheld[..., column], expected), name
-        assert name in OF_ITSELF or before[..., column].any(), name
-
-
-def test_what_is_withheld_says_nothing_of_other_genes(arms):
-    """Another partner of a gene changes what is said of it, unless that is withheld."""
+def test_own_values_alone_decide_the_first_features(arms):
+    """Another partner of a gene changes what is said of it in the others, but not there."""
     control, perturbed = arms
     order = np.random.default_rng(0).permutation(len(perturbed))
     other = perturbed.copy()
     other[:, 5] = perturbed[order, 5]  # the same values in other cells: relations alone change
     there, here = gene_inputs(summarize_control(control), perturbed, other).features
     assert (there - here).abs().max() > 0.1
-    torch.testing.assert_close(withhold_others(there), withhold_others(here), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(there[:, :N_OWN_FEATURES], here[:, :N_OWN_FEATURES], rtol=1e-6, atol=1e-6)
+    assert (there[:, N_OWN_FEATURES:] - here[:, N_OWN_FEATURES:]).abs().amax() > 0.1
+    names = FEATURES[:N_OWN_FEATURES]
+    assert {"welch_t", "moderated_t", "effect_rank", "overall_change", "has_zeros"} <= set(names)
+    assert not any("residual" in name or "projection" in name or "known" in name for name in names)
+
+
+def test_relations_are_told_from_none(arms):
+    """Withheld again, nothing of them is left; other inputs are as they were."""
+    control, perturbed = arms
+    rng = np.random.default_rng(1)
+    summary = summarize_control(control)
+    near = summary.neighbours.numpy()[:, 0]
+    relations = KnownRelations.of_entries(24, np.arange(24), near, rng.normal(0, 1, 24))
+    without, told = (gene_inputs(summary, perturbed, relations=known) for known in (None, relations))
+    assert not torch.equal(told.features, without.features)
+    assert not torch.equal(told.edges, without.edges)
+    assert (without.known, told.known is None) == (None, False)
+    assert torch.equal(without_relations(told.features), without.features)
+    assert torch.equal(without_relations(told.edges, of_pairs=True), without.edges)
 
 
 def test_inputs_are_left_alone(arms):

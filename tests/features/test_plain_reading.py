@@ -6,6 +6,7 @@ from arms import correlated_values
 from plain_reading import Reading
 
 from cdn_sc._contrasts import within_conditions
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc.features import EDGE_FEATURES, FEATURES, gene_inputs, summarize_control
 
 # single precision of values and correlations, in units of squashed statistics
@@ -71,8 +72,23 @@ def arms_of(case):
 CASES = (
     "random", "ties", "negative values", "awkward genes", "a screen", "shifted mean", "few cells",
     "many cells", "rarely seen", "more cells than are fitted", "small panel", "large panel",
-    "few cells behind many genes",
+    "few cells behind many genes", "known relations", "known signs of some", "nothing known of them",
 )  # fmt: skip
+
+
+def relations_of(case):
+    """(source, target) -> weight."""
+    rng = np.random.default_rng(7)
+    if case == "nothing known of them":
+        return {}
+    if "known" not in case:
+        return None
+    sources = rng.choice([0, 2, 5, 9, 14], 40)  # of the others nothing is known
+    weights = rng.normal(0, 1, 40) ** 3
+    if case == "known signs of some":
+        weights[::3] = np.nan
+    pairs = zip(sources, rng.integers(0, N_GENES, 40), weights, strict=True)
+    return {(int(s), int(t)): float(w) for s, t, w in pairs if s != t}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -80,8 +96,15 @@ def found_and_read(request):
     control, perturbed, contrasts = arms_of(request.param)
     # another group, of another size, in the same products
     groups = [perturbed, perturbed[-max(2, len(perturbed) // 2) :]]
-    found = gene_inputs(summarize_control(control, contrasts), *groups)
-    return found, [Reading(control, group, contrasts) for group in groups]
+    relations = relations_of(request.param)
+    known = None
+    if relations is not None:
+        sources, targets = np.array(list(relations), dtype=int).reshape(-1, 2).T
+        known = KnownRelations.of_entries(
+            control.shape[1], sources, targets, np.array(list(relations.values()))
+        )
+    found = gene_inputs(summarize_control(control, contrasts), *groups, relations=known)
+    return found, [Reading(control, group, contrasts, relations) for group in groups]
 
 
 def test_features(found_and_read):

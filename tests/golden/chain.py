@@ -6,6 +6,7 @@ import numpy as np
 
 from cdn_sc import models
 from cdn_sc._contrasts import within_conditions
+from cdn_sc._known_relations import KnownRelations
 from cdn_sc.features import gene_inputs, summarize_control
 from cdn_sc.models.registry import ENTRIES
 from cdn_sc.predictors import Predictor
@@ -61,11 +62,19 @@ def make_arms():
     return arms
 
 
+def _relations(n_genes):
+    """Chains, of every gene with the next, signs unknown for some."""
+    genes = np.arange(n_genes - 1)
+    return KnownRelations.of_entries(n_genes, genes, genes + 1, np.where(genes % 4, (-1.0) ** genes, np.nan))
+
+
 def compute_inputs():
     """Name of the array -> features, neighbours and edges of two groups, the second a part of the first."""
     arrays = {}
     for name, (control, perturbed, contrasts) in make_arms().items():
-        found = gene_inputs(summarize_control(control, contrasts), perturbed, perturbed[::2])
+        relations = _relations(control.shape[1]) if "screen" in name else None
+        summary = summarize_control(control, contrasts)
+        found = gene_inputs(summary, perturbed, perturbed[::2], relations=relations)
         arrays[f"{name}/features"] = found.features.numpy()
         arrays[f"{name}/neighbours"] = found.neighbours.numpy().astype(np.int16)
         arrays[f"{name}/edges"] = found.edges.numpy()
@@ -87,8 +96,13 @@ def compute_logits(model):
             options = {"rng": np.random.default_rng(5), "kind": kind, "contrasts": contrasts}
             found = predictor.predict(control, perturbed, **options)
             arrays[f"{model}/{name}/{kind}"] = found.logits
-        if predictor.tells_elsewhere:
-            arrays[f"{model}/{name}/elsewhere"] = found.columns["score_elsewhere"]
+        for column in ("score_elsewhere", "direction"):
+            arrays[f"{model}/{name}/{column}"] = found.columns[column]
+        arrays[f"{model}/{name}/kinds"] = found.kinds
+        known = _relations(control.shape[1])
+        found = predictor.predict(control, perturbed, rng=np.random.default_rng(5), relations=known)
+        arrays[f"{model}/{name}/relations"] = found.logits
+        arrays[f"{model}/{name}/score_relations"] = found.columns["score_relations"]
     return _rounded(arrays)
 
 

@@ -26,17 +26,57 @@ class Plain:
         scaled = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
-    def logits(self, inputs, kind):
-        """Of all genes of a group, from its features, neighbours and edges, and the row of its kind."""
+    def outputs(self, inputs, kind):
+        """What is said of all genes of a group, from its features, neighbours, edges and known relations.
+
+        `kind` is the row of the kind of perturbation that is told.
+        """
         x = np.stack([self.linear("embed.2", gelu(self.linear("embed.0", row))) for row in inputs.features])
         x = x + self.weights["kind.weight"][kind]
         n_layers = 1 + max(int(name.split(".")[1]) for name in self.weights if name.startswith("layers."))
         for layer in range(n_layers):
             name = f"layers.{layer}"
-            for part in (self.neighbours, self.attention, self.feed_forward):
+            for part in (self.neighbours, self.known, self.attention, self.feed_forward):
                 x = x + part(name, x, inputs)
         head = [self.linear("head.3", gelu(self.linear("head.1", self.norm("head.0", gene)))) for gene in x]
-        return np.concatenate(head)
+        logits, direction = np.array(head).T
+        return {
+            "logits": logits,
+            "direction": direction,
+            "own": self.own(inputs, kind),
+            "kind": self.kind_of(x, logits),
+        }
+
+    def own(self, inputs, kind):
+        """By each gene's first features and the kind that is told."""
+        told = self.weights["kind.weight"][kind]
+        number = self.weights["own.0.weight"].shape[1] - len(told)
+        found = []
+        for row in inputs.features:
+            inner = gelu(self.linear("own.0", np.concatenate([row[:number], told])))
+            found.append(self.linear("own.4", gelu(self.linear("own.2", inner)))[0])
+        return np.array(found)
+
+    def kind_of(self, x, logits):
+        """From the likely targets' and the mean state."""
+        share = np.exp(logits - logits.max())
+        state = np.concatenate([share / share.sum() @ x, x.mean(axis=0)])
+        return self.linear("kind_head.3", gelu(self.linear("kind_head.1", self.norm("kind_head.0", state))))
+
+    def known(self, layer, x, inputs):
+        """Values of the genes that each is known to regulate, and of those that regulate it; gated."""
+        if inputs.known is None:
+            return 0.0
+        name = f"{layer}.known"
+        y = [self.norm(f"{name}.norm", gene) for gene in x]
+        values = np.stack([self.linear(f"{name}.value", gene) for gene in y])
+        read = np.hstack([inputs.known @ values, inputs.known.T @ values])
+        return np.stack(
+            [
+                self.linear(f"{name}.out", row * sigmoid(self.linear(f"{name}.gate", gene)))
+                for row, gene in zip(read, y, strict=True)
+            ]
+        )
 
     def neighbours(self, layer, x, inputs):
         """Others' values, weighted by what is known of each pair, and the weights themselves; gated."""

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 from plain_gene_transformer import Plain
+from scipy import sparse
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cdn_sc.features import EDGE_FEATURES, FEATURES, withhold_others
+from cdn_sc.features import EDGE_FEATURES, FEATURES, N_OWN_FEATURES
 from cdn_sc.nn import GeneTransformer, GeneTransformerConfig, collate_genes
 from cdn_sc.nn import gene_transformer as module
 from cdn_sc.nn.gene_transformer import KIND_NAMES, batch_of_screen
 
 SMALL = {
     "features": 6, "edges": 3, "channels": 16, "heads": 4, "layers": 2, "points": 5, "message_channels": 8,
-    "message_heads": 4,
+    "message_heads": 4, "own_features": 2, "known_channels": 4,
 }  # fmt: skip
 
 
@@ -37,13 +38,63 @@ def random_inputs(rng, n_genes, n_groups=1, n_features=6, n_edges=3):
         features=torch.from_numpy(rng.standard_normal((n_groups, n_genes, n_features))),
         neighbours=torch.from_numpy(np.array(neighbours, dtype=np.int64).reshape(n_genes, k)),
         edges=torch.from_numpy(rng.standard_normal((n_groups, n_genes, k, n_edges))),
+        known=None,
     )
+
+
+def with_relations(rng, inputs):
+    """The same with a table of relations, one gene without any."""
+    n_genes = len(inputs.neighbours)
+    weights = rng.standard_normal((n_genes, n_genes)) * (rng.random((n_genes, n_genes)) < 0.4)
+    weights[0] = weights[:, 0] = 0.0
+    known = SimpleNamespace(of_sources=sparse.csr_array(weights.astype(np.float32)))
+    return SimpleNamespace(**(vars(inputs) | {"known": known}))
 
 
 def as_double(batch):
     """Inputs are single precision; these tests are not."""
     edges = None if batch.edges is None else batch.edges.double()
     return replace(batch, features=batch.features.double(), edges=edges)
+
+
+def test_relations_are_read(rng):
+    """By the genes at both ends; alone, beside other screens, and where groups share them."""
+    network, plain = small_network(), random_inputs(rng, 9, 3)
+    inputs = with_relations(rng, plain)
+    without, told = score(network, [plain]), score(network, [inputs])
+    assert (told - without).abs().max() > 1e-2
+    beside = score(network, [random_inputs(rng, 12), inputs, random_inputs(rng, 4)])
+    torch.testing.assert_close(beside[1:4, :9], told)
+    with torch.no_grad():
+        torch.testing.assert_close(network(as_double(batch_of_screen(inputs, [None] * 3))), told)
+    layer = network.members[0].layers[0].known
+    known = as_double(collate_genes([inputs], [None] * 3)).known
+    x = torch.from_numpy(rng.standard_normal((3, 9, 16)))
+    with torch.no_grad():
+        before = layer(x, known)
+        assert not before[:, 0].any()
+        for gene in range(1, 9):
+            changed = x.clone()
+            changed[:, gene] += torch.from_numpy(rng.standard_normal(16))
+            reads = (layer(changed, known) - before).abs().amax(dim=(0, 2)) > 1e-9
+            weights = inputs.known.of_sources.toarray()
+            related = (weights[:, gene] != 0) | (weights[gene] != 0)
+            related[gene] = (weights[gene] != 0).any() or (weights[:, gene] != 0).any()
+            assert reads.tolist() == related.tolist()
+
+
+def test_without_relations_is_as_if_none_were_known(rng):
+    sizes = {"features": len(FEATURES), "edges": len(EDGE_FEATURES), "own_features": N_OWN_FEATURES}
+    network = small_network(**sizes)
+    inputs = random_inputs(rng, 9, 2, len(FEATURES), len(EDGE_FEATURES))
+    batch = as_double(batch_of_screen(with_relations(rng, inputs), [None, "activity"]))
+    inputs.features[..., -16:] = 0.0
+    inputs.edges[..., -2:] = 0.0
+    with torch.no_grad():
+        found = network(batch.without_relations())
+        torch.testing.assert_close(found, network(as_double(batch_of_screen(inputs, [None, "activity"]))))
+        assert (found - network(batch)).abs().max() > 1e-2
+    assert batch.known is not None
 
 
 @torch.no_grad()
@@ -122,8 +173,10 @@ def test_every_input_matters(rng, part):
 
 def test_gradients_reach_all_parameters(rng):
     network = small_network(members=2)
-    batch = as_double(collate_genes([random_inputs(rng, n) for n in (9, 4, 1)], [*KIND_NAMES[:3]]))
-    network(batch).square().sum().backward()
+    inputs = [with_relations(rng, random_inputs(rng, 9)), random_inputs(rng, 4), random_inputs(rng, 1)]
+    batch = as_double(collate_genes(inputs, [*KIND_NAMES[:3]]))
+    said = vars(network.outputs(batch)).values()
+    sum(each.square().sum() for each in said).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -134,14 +187,20 @@ def test_members_are_averaged(rng):
     network, inputs = small_network(members=2), random_inputs(rng, 6)
     batch = as_double(collate_genes([inputs], [None]))
     with torch.no_grad():
-        first, second = (member(batch) for member in network.members)
-        torch.testing.assert_close(network(batch), (first + second) / 2)
-    assert (first - second).abs().max() > 1e-2
+        first, second = (vars(member(batch)) for member in network.members)
+        for name, found in vars(network.outputs(batch)).items():
+            torch.testing.assert_close(found, (first[name] + second[name]) / 2)
+            assert (first[name] - second[name]).abs().max() > 1e-2
+        torch.testing.assert_close(network(batch), network.outputs(batch).logits)
 
 
 def test_batch_moves_whole(rng):
-    batch = collate_genes([random_inputs(rng, 3)], [None]).to("meta")
-    assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}
+    batch = collate_genes([with_relations(rng, random_inputs(rng, 3))], [None]).to("meta")
+    known = [vars(rows) for rows in vars(batch.known).values()]
+    parts = [*vars(batch).values(), *(part for rows in known for part in rows.values())]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    assert len(tensors) == 10
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert replace(batch, edges=None).to("meta").edges is None
 
 
@@ -191,24 +250,21 @@ def test_messages_come_from_neighbours_alone(rng):
             assert torch.equal(reads, near)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_own_evidence_is_what_withheld_inputs_give(rng, members):
-    sizes = {"features": len(FEATURES), "edges": len(EDGE_FEATURES)}
-    network = small_network(members=members, **sizes)
-    inputs = random_inputs(rng, 9, 3, len(FEATURES), len(EDGE_FEATURES))
-    batch = as_double(batch_of_screen(inputs, [None, "activity", "knockout"]))
-    # in training and in batches of several screens: nothing of any pair, and no pairs
-    withheld = replace(
-        batch,
-        features=withhold_others(batch.features),
-        edges=torch.zeros_like(batch.edges),
-        edge_mask=torch.zeros_like(batch.edge_mask),
-    )
+def test_own_logits_come_from_the_first_features_of_each_gene(rng):
+    network, inputs = small_network(), random_inputs(rng, 9, 2)
     with torch.no_grad():
-        found = network(batch.own_evidence())
-        torch.testing.assert_close(found, network(withheld))
-        assert (found - network(batch)).abs().max() > 1e-2
-    assert batch.edges is not None
+
+        def own():
+            return network.outputs(as_double(batch_of_screen(inputs, [None, "activity"]))).own
+
+        before = own()
+        inputs.features[..., 2:] += 1.0
+        inputs.edges += 1.0
+        torch.testing.assert_close(own(), before)
+        inputs.features[:, 3, 1] += 1.0
+        changed = (own() - before).abs() > 1e-6
+    assert changed[:, 3].all()
+    assert changed.sum() == 2
 
 
 class Sizes(TorchDispatchMode):
@@ -275,7 +331,7 @@ def test_unusable_input(rng):
     ("changes", "message"),
     [
         ({"message_channels": 6}, r"message_heads \(4\) must divide message_channels \(6\)"),
-        ({"own_only": 1}, "own_only must be true or false"),
+        ({"own_features": 7}, r"own_features \(7\) are some of the features \(6\)"),
         ({"channels": 18}, r"heads \(4\) must divide channels \(18\)"),
         ({"layers": 0}, "layers must be a positive integer"),
         ({"members": 1.5}, "members must be a positive integer"),
@@ -292,24 +348,34 @@ def test_network_is_the_one_described(rng, kind):
     """Two members against plain numpy; genes with fewer neighbours, or none, among them."""
     network, inputs = small_network(members=2), random_inputs(rng, 7)
     inputs.neighbours[1, 2:] = inputs.neighbours[4] = -1
+    if kind is not None:
+        inputs = with_relations(rng, inputs)
     number = KIND_NAMES.index(kind or "unknown")
     # as collated, in single precision
     group = SimpleNamespace(
         features=inputs.features[0].float().double().numpy(),
         neighbours=inputs.neighbours.numpy(),
         edges=inputs.edges[0].float().double().numpy(),
+        known=None if inputs.known is None else inputs.known.of_sources.toarray().astype(float),
     )
     expected = [
-        Plain({name: value.numpy() for name, value in member.state_dict().items()}, SMALL["heads"]).logits(
+        Plain({name: value.numpy() for name, value in member.state_dict().items()}, SMALL["heads"]).outputs(
             group, number
         )
         for member in network.members
     ]
-    found = score(network, [inputs, random_inputs(rng, 9)], [kind, None])[0, :7].numpy()
-    assert np.ptp(expected[0]) > 0.1
-    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-6, atol=1e-8)
+    with torch.no_grad():
+        found = network.outputs(as_double(collate_genes([inputs, random_inputs(rng, 9)], [kind, None])))
+    for name, of_both in vars(found).items():
+        values = [each[name] for each in expected]
+        assert np.ptp(values[0]) > 0.1
+        # relations are read in single precision
+        np.testing.assert_allclose(
+            of_both[0, : len(values[0])].numpy(), np.mean(values, axis=0), rtol=1e-4, atol=1e-5, err_msg=name
+        )
 
 
 def test_default_sizes_are_those_of_the_inputs():
     config = GeneTransformerConfig()
     assert (config.features, config.edges) == (len(FEATURES), len(EDGE_FEATURES))
+    assert config.own_features == N_OWN_FEATURES

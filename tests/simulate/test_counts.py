@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cdn_sc.simulate.counts import Technical, draw_technical, simulate_counts
+from cdn_sc.simulate.counts import (
+    Technical,
+    draw_technical,
+    measure_samples,
+    simulate_counts,
+    simulate_states,
+)
 from cdn_sc.simulate.perturbation import Perturbation, draw_perturbation
 from cdn_sc.simulate.regulation import draw_network
 
@@ -98,3 +104,84 @@ def test_strengths_of_a_kind(kind, weakest, strongest):
     assert len(set(draw_perturbation(kind, np.arange(9), 10, rng).strength)) == (
         9 if kind != "activity" else 1
     )
+
+
+def test_wide_perturbations_reach_further():
+    rng = np.random.default_rng(0)
+    drawn = {
+        kind: [draw_perturbation(kind, np.array([3]), 50, rng, wide=True) for _ in range(400)]
+        for kind in ("activity", "knockout", "knockdown", "activation")
+    }
+    strength, lost = (
+        {kind: np.array([getattr(p, name)[0] for p in of_kind]) for kind, of_kind in drawn.items()}
+        for name in ("strength", "activity_lost")
+    )
+    # inhibitors and agonists, with feedback on their own transcript or without, either way
+    assert (lost["activity"] < 0).mean() == pytest.approx(0.25, abs=0.08)
+    assert lost["activity"].min() < -1.5
+    assert lost["activity"].max() <= 1
+    assert (strength["activity"] == 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert (strength["activity"] > 0.5).any()
+    assert (strength["activity"] < -0.5).any()
+    grew = np.array([p.directions[0] for p in drawn["activity"]])
+    np.testing.assert_array_equal(grew, np.where(lost["activity"] < 0, 1, -1))
+    # some knockouts leave no transcript; some knockdowns leave most of it
+    assert (strength["knockout"] < np.log(0.06)).mean() == pytest.approx(1 / 3, abs=0.1)
+    assert (strength["knockdown"] > np.log(0.7)).mean() == pytest.approx(0.2, abs=0.08)
+    for kind, direction in (("knockout", -1), ("knockdown", -1), ("activation", 1)):
+        assert {p.directions[0] for p in drawn[kind]} == {direction}
+
+
+def test_wide_screens_differ_in_shares_of_batches_and_types():
+    rng = np.random.default_rng(0)
+    drawn = [draw_technical(rng, wide=True) for _ in range(300)]
+    assert np.mean([t.evenness is not None for t in drawn]) == pytest.approx(0.5, abs=0.1)
+    assert np.mean([len(t.type_shares) > 1 for t in drawn]) == pytest.approx(1 / 3, abs=0.1)
+    assert all(sum(t.type_shares) == pytest.approx(1) for t in drawn)
+
+
+@pytest.mark.parametrize("evenness", [None, 5.0])
+def test_shares_of_batches_by_arm(network, evenness):
+    technical = replace(PLAIN, n_batches=3, evenness=evenness)
+    found = counts_of(network, technical)
+    shares = np.array([np.bincount(found.batch[found.group == g], minlength=3) for g in (-1, 0, 1)])
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    spread = np.ptp(shares, axis=0).max()
+    assert spread < 0.12 if evenness is None else spread > 0.15
+
+
+def test_cell_types_differ_in_some_genes(network):
+    """A third of the genes; all arms have both types."""
+    technical = replace(PLAIN, type_shares=(0.5, 0.5), type_spread=1.5)
+    plain, mixed = (
+        simulate_states(network, [nothing(300)], N_CONTROL, each, np.random.default_rng(1)).state
+        for each in (replace(technical, type_shares=(1.0,)), technical)
+    )
+    widened = mixed[:, :N_CONTROL].std(axis=1) > 1.5 * plain[:, :N_CONTROL].std(axis=1)
+    assert 0.2 < widened.mean() < 0.95
+    first = np.argmax(mixed.std(axis=1))
+    for arm in (slice(0, N_CONTROL), slice(N_CONTROL, None)):
+        assert 0.3 < (mixed[first, arm] > np.median(mixed[first])).mean() < 0.7
+
+
+def test_samples_vary_less_than_cells(network):
+    cells, samples = (
+        simulate_states(
+            network, [nothing(50)], N_CONTROL, PLAIN, np.random.default_rng(2), own_variation=share
+        ).state
+        for share in (1.0, 0.2)
+    )
+    ratio = samples.std(axis=1) / cells.std(axis=1)
+    assert np.median(ratio) == pytest.approx(0.2, abs=0.08)
+
+
+def test_measured_samples_are_logarithms(network):
+    """Some below 0, none exactly 0; the genes' order is that of their states."""
+    states = simulate_states(network, [nothing(5)], 8, PLAIN, np.random.default_rng(3), own_variation=0.3)
+    found = [measure_samples(network, states, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(values.shape == (13, 60) for values in found)
+    assert all(values.dtype == np.float32 for values in found)
+    assert all((values != 0).all() for values in found)
+    assert any((values < 0).any() for values in found)
+    first = [np.corrcoef(values.ravel(), states.state.T.ravel())[0, 1] for values in found]
+    assert max(first) > 0.8

@@ -12,6 +12,7 @@ import cdn_sc
 from cdn_sc._contrasts import contrasts_of_screen
 from cdn_sc.simulate import Pair, screen, screen_pairs
 from cdn_sc.simulate.perturbation import KINDS
+from cdn_sc.simulate.relations import TableQuality
 
 screen_module = sys.modules["cdn_sc.simulate.screen"]  # the function of that name hides it
 
@@ -437,3 +438,62 @@ def test_genes_of_interest_take_the_place_of_the_weakest(monkeypatch):
     # the rest comes from anywhere
     assert len(set(places)) > 50
     assert np.mean(places) == pytest.approx(72, abs=8)
+
+
+def test_wide_pairs_say_which_way_their_targets_went():
+    pairs = [
+        pair
+        for seed in range(12)
+        for pair in screen_pairs(
+            np.random.default_rng(seed), n_genes=50, n_groups=6, n_control=80, wide=True, contrasts=True
+        )
+    ]
+    for pair in pairs:
+        assert len(pair.directions) == len(pair.targets)
+        assert set(pair.directions.tolist()) <= {-1.0, 1.0}
+    by_kind = {kind: [p for p in pairs if p.attributes["kind"] == kind] for kind in KINDS}
+    assert {d for p in by_kind["activation"] for d in p.directions} == {1.0}
+    assert {d for p in by_kind["knockdown"] for d in p.directions} == {-1.0}
+    assert {d for p in by_kind["activity"] for d in p.directions} == {-1.0, 1.0}
+    assert max(len(p.targets) for p in pairs) > 3
+
+
+def test_pairs_as_before_unless_asked_otherwise():
+    """Suites stay what they were: nothing more is drawn."""
+    options = {"n_genes": 60, "n_groups": 4, "n_control": 50}
+    pairs = screen_pairs(np.random.default_rng(3), **options)
+    assert float(pairs[0].control.sum()) == pytest.approx(1610.3896, rel=1e-5)
+    assert float(pairs[2].perturbed.sum()) == pytest.approx(1829.0497, rel=1e-5)
+    assert pairs[3].targets.tolist() == [55]
+
+
+def test_pairs_of_samples():
+    options = {"n_genes": 40, "n_groups": 5, "samples": True, "wide": True, "contrasts": True}
+    few = screen_pairs(np.random.default_rng(0), n_control=12, n_perturbed=(2, 4), **options)
+    assert few[0].control.shape == (12, 40)
+    assert {len(pair.perturbed) for pair in few} <= {2, 3, 4}
+    assert (few[0].control != 0).all()
+    many = screen_pairs(np.random.default_rng(0), n_control=400, n_perturbed=(100, 200), **options)
+    # samples of many cells vary less than single cells, whatever the unit
+    spread = [np.median(p[0].control.std(axis=0)) / np.ptp(p[0].control) for p in (few, many)]
+    assert spread[0] < spread[1]
+
+
+def test_relations_of_a_screen_are_of_its_panel():
+    """Also of a panel of the most changed genes; all groups share the table."""
+    quality = TableQuality(known=0.9, correct=1.0)
+    pairs = screen_pairs(
+        np.random.default_rng(1),
+        n_genes=40,
+        n_groups=3,
+        n_control=60,
+        measured_per_gene=3.0,
+        relations=quality,
+    )
+    known = pairs[0].relations
+    assert all(pair.relations is known for pair in pairs)
+    assert known.n_genes == 40
+    assert len(known) > 5
+    assert pairs[0].graph[known.sources, known.targets].all()
+    without = screen_pairs(np.random.default_rng(1), n_genes=40, n_groups=3, n_control=60)
+    assert without[0].relations is None

@@ -21,6 +21,7 @@ GROUPS = ["A+B", "drug_A", "drug_B", "x/y"]
 class FakePrediction:
     logits: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    kinds: np.ndarray | None = None
 
 
 class FakePredictor:
@@ -28,7 +29,7 @@ class FakePredictor:
 
     name, version, sha256 = "fake", "1.2", "ab" * 32
     uses_graphs = takes_kind = True
-    uses_correlations = False
+    uses_correlations = takes_relations = False
     device = "cpu"
 
     def __init__(self):

@@ -19,7 +19,7 @@ from cdn_sc.tl import fine_tune, predict_targets
 
 GENE_TRANSFORMER = {
     "architecture": "gene_transformer", "channels": 8, "heads": 2, "layers": 1, "points": 4,
-    "message_channels": 8, "message_heads": 2, "members": 2, "own_only": True,
+    "message_channels": 8, "message_heads": 2, "members": 2,
 }  # fmt: skip
 CDN = {
     "architecture": "cdn", "num_vars": 40, "max_subsets": 60, "channels": 8, "heads": 2, "blocks": 1,
@@ -116,7 +116,6 @@ def test_the_model_predicts_saves_and_loads(screen, tmp_path, architecture):
 def test_the_default_model_keeps_what_it_can_tell(screen):
     network = tuned(screen, model="default", epochs=1, n_genes=12)
     assert network.config == models.load("default").config
-    assert network.config.own_only
     assert network.card["training"]["started_from"]["name"] == "gene-transformer"
     predict_targets(screen, "gene", "control", model=network, progress=False)
     assert "score_elsewhere" in screen.uns["cdn_targets"]["table"]
@@ -381,11 +380,11 @@ def test_settings_reach_the_trainer(screen, monkeypatch):
     )  # fmt: skip
     assert (config.steps, config.max_pairs_per_batch, config.validate_every) == (14, 3, 2)
     assert (config.learning_rate, config.patience, config.cells_kept, config.seed) == (3e-5, 4, 0.9, 8)
-    assert (config.own_evidence, config.kind_told, config.select_by) == (0.1, 0.0, "auroc")
+    assert (config.kind_wrong, config.kind_told, config.select_by) == (0.0, 0.0, "auroc")
     config, _ = pairs_given_to_training(
         monkeypatch, screen, architecture="cdn", kind="knockdown", validation=0
     )
-    assert (config.own_evidence, config.kind_told, config.select_by, config.patience) == (0.0, 0.5, "", 0)
+    assert (config.kind_wrong, config.kind_told, config.select_by, config.patience) == (0.0, 0.5, "", 0)
     assert config.learning_rate == module.LEARNING_RATES["cdn"]
 
 

@@ -35,7 +35,7 @@ def small_network():
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return GeneTransformer(GeneTransformerConfig(channels=16, heads=2, layers=1, own_only=True)).eval()
+        return GeneTransformer(GeneTransformerConfig(channels=16, heads=2, layers=1)).eval()
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_networks_score_groups_together_as_one_by_one(screen, monkeypatch, archi
     from cdn_sc.models import build_network
     from cdn_sc.predictors import Predictor
 
-    sizes = {"cdn": {"channels": 16, "heads": 2, "blocks": 1}, "gene_transformer": {"own_only": True}}
+    sizes = {"cdn": {"channels": 16, "heads": 2, "blocks": 1}, "gene_transformer": {}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network({"architecture": architecture} | sizes[architecture])

@@ -22,7 +22,7 @@ def network(request):
             return CDN(CDNConfig(channels=16, heads=2, blocks=1)).eval()
         from cdn_sc.nn.gene_transformer import GeneTransformer, GeneTransformerConfig
 
-        return GeneTransformer(GeneTransformerConfig(own_only=True)).eval()
+        return GeneTransformer(GeneTransformerConfig()).eval()
 
 
 def test_networks_score_every_candidate(screen, network):

@@ -121,10 +121,10 @@ def test_checkpoint_from_before_a_field_existed(tmp_path):
     run(config, tmp_path, max_seconds=0)
     saved = checkpoint(tmp_path)
     before = json.loads(saved["config"])
-    assert before.pop("own_evidence") == 0
+    assert before.pop("kind_wrong") == 0
     write_checkpoint(tmp_path / "checkpoint.pt", saved | {"config": json.dumps(before)})
-    with pytest.raises(ValueError, match=r"other own_evidence"):
-        run(replace(config, own_evidence=0.5), tmp_path)
+    with pytest.raises(ValueError, match=r"other kind_wrong"):
+        run(replace(config, kind_wrong=0.5), tmp_path)
     run(config, tmp_path)
     assert checkpoint(tmp_path)["step"] == 2
 

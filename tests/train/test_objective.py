@@ -9,9 +9,11 @@ import torch
 from runs import CDN, GENE_TRANSFORMER, tiny_config
 
 from cdn_sc import models
+from cdn_sc._known_relations import KnownRelations
+from cdn_sc.nn.gene_transformer import KIND_NAMES
 from cdn_sc.train import objective, prepare
 from cdn_sc.train.data import draw_batch, step_rng
-from cdn_sc.train.prepare import prepare_batch, prepare_step
+from cdn_sc.train.prepare import prepare_batch
 
 
 class StoppedError(Exception):
@@ -107,26 +109,45 @@ def test_members_learn_from_their_own_losses():
     assert loss.item() == pytest.approx(np.mean([own.item() for own in losses]))
 
 
-def test_own_evidence_alone_is_given_to_a_share_of_pairs(monkeypatch):
-    config = tiny_config(own_evidence=0.4)
+def test_some_are_told_another_kind(monkeypatch):
+    config = tiny_config(kind_told=1.0, kind_wrong=0.5)
     sizes = models.build_network(config.network).config
-    given = []
-    made = prepare.make_batch
+    pairs = [pair for step in range(40) for pair in draw_batch(config, step)]
+    true = [KIND_NAMES.index(pair.attributes.get("kind", "unknown")) for pair in pairs]
+    known = np.array(true) > 0
+    told = prepare_batch(pairs, config, sizes, np.random.default_rng(0))
+    right = told.inputs.kind.numpy() == true
+    # one of four kinds at random is the true one
+    assert np.mean(~right[known]) == pytest.approx(0.5 * 3 / 4, abs=0.15)
+    assert right[~known].all()
+    # what was told is not asked for
+    assert (told.kinds < 0).all()
+    untold = prepare_batch(pairs, replace(config, kind_told=0.0), sizes, np.random.default_rng(0))
+    assert untold.kinds.tolist() == [kind - 1 for kind in true]
 
-    def record(network, arms, *, own_only=None, **options):
-        given.append(own_only)
-        return made(network, arms, own_only=own_only, **options)
 
-    monkeypatch.setattr(prepare, "make_batch", record)
-    steps = [prepare_step(config, sizes, step) for step in range(30)]
-    assert [len(flags) for flags in given] == [len(step.batch.labels) for step in steps]
-    assert np.mean([flag for flags in given for flag in flags]) == pytest.approx(0.4, abs=0.2)
+def test_directions_are_those_of_the_targets():
+    config = tiny_config()
+    sizes = models.build_network(config.network).config
+    pairs = [pair for step in range(10) for pair in draw_batch(config, step)]
+    batch = prepare_batch(pairs, config, sizes, np.random.default_rng(0))
+    for found, pair in zip(batch.directions.numpy(), pairs, strict=True):
+        expected = np.zeros(len(found))
+        if pair.directions is not None:
+            expected[pair.targets] = pair.directions
+        np.testing.assert_array_equal(found, expected)
+    assert {-1.0, 0.0, 1.0} == set(batch.directions.unique().tolist())
 
-    given.clear()
-    before = prepare_step(replace(config, own_evidence=0.0), sizes, 3).batch.inputs
-    assert given == [None]
-    # it is drawn last: the kinds that are told stay
-    assert torch.equal(steps[3].batch.inputs.kind, before.kind)
+
+def test_all_that_a_gene_transformer_says_is_learnt(monkeypatch):
+    network, pairs, config = small_batch("gene_transformer", kind_told=0.0)
+    pairs = [pair for step in range(6) for pair in draw_batch(config, step)]
+    loss_of(network, pairs, config).backward()
+    silent = ("known.",)  # none of these pairs has relations
+    for name, parameter in network.named_parameters():
+        if not any(part in name for part in silent):
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name
 
 
 class KnownScores:
@@ -146,6 +167,9 @@ def test_validation_ranks_the_largest_logit_first(monkeypatch):
     _, pairs, _ = small_batch("gene_transformer")
     pair = replace(pairs[0], contrasts=np.ones((2, pairs[0].control.shape[1]), dtype=np.float32))
     n_genes = pair.control.shape[1]
+    pair = replace(
+        pair, relations=KnownRelations.of_entries(n_genes, np.array([0]), np.array([1]), np.ones(1))
+    )
     last = replace(pair, targets=np.array([n_genes - 1]))
     first = replace(pair, targets=np.array([0]))
     missing = replace(last, n_missing=1)
@@ -155,3 +179,4 @@ def test_validation_ranks_the_largest_logit_first(monkeypatch):
     np.testing.assert_allclose(found["auroc"], [1, 0, 0.5, 0])
     # validated as trained and used: with the cells of other conditions
     assert all(given["contrasts"] is pair.contrasts for given in KnownScores.last.given)
+    assert all(given["relations"] is pair.relations for given in KnownScores.last.given)

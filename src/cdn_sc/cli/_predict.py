@@ -40,6 +40,13 @@ def predict(
     kind: Annotated[
         str | None, typer.Option(help="What the perturbations do: knockdown, activation, knockout, activity.")
     ] = None,
+    relations: Annotated[
+        Path | None,
+        typer.Option(help="Known relations: .csv or .tsv (.gz) with columns source, target and weight."),
+    ] = None,
+    relations_key: Annotated[
+        str | None, typer.Option(help="Column of var with the names that the relations use.")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer with the values. Default: X.")] = None,
     use_raw: Annotated[bool, typer.Option("--use-raw", help="Take the values from raw.")] = False,
     mask_var: Annotated[
@@ -89,6 +96,8 @@ def predict(
         "groups": groups or "all",
         "model": model,
         "kind": kind,
+        "relations": None if relations is None else _read_relations(relations),
+        "relations_key": relations_key,
         "layer": None if normalise else layer,
         "use_raw": use_raw and not normalise,
         "mask_var": mask_var,
@@ -136,6 +145,24 @@ def predict(
         if frame is None:
             raise
         raise WriteError(f"{error} {_rescued(frame, given)}") from error
+
+
+def _read_relations(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    check_there(path)
+    if not path.name.endswith(_TABLES):
+        raise InputError(f"{str(path)!r} is no table of relations: a file {', '.join(_TABLES)} is wanted.")
+    try:
+        # a gene may be called NA
+        return pd.read_csv(
+            path,
+            sep="\t" if ".tsv" in path.name else ",",
+            keep_default_na=False,
+            na_values={"weight": ["", "NA", "nan"]},
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"the relations in {str(path)!r} cannot be read: {error}") from None
 
 
 def _place(layer: str | None, use_raw: bool) -> str:

@@ -1,4 +1,4 @@
-"""What known relations say about a gene: do the genes that it regulates change as the table has it?
+"""What known relations say about a gene: whether the genes that it regulates change as the table has it.
 
 Relations are taken as they are, and as far as the control cells bear them out: a stated relation whose genes
 do not correlate counts less.

@@ -42,7 +42,7 @@ def moderate_variances(variance: Tensor, degrees: Tensor, known: Tensor) -> Tens
 
 
 def _inverse_trigamma(values: Tensor) -> Tensor:
-    """Solve trigamma(x) = value by Newton steps on 1 / trigamma, which is nearly straight (same, appendix)."""
+    """Solve trigamma(x) = value by Newton steps on 1 / trigamma, nearly a straight line (same, appendix)."""
     found = 0.5 + 1.0 / values
     for _ in range(_NEWTON_STEPS):
         trigamma = torch.polygamma(1, found)

@@ -15,15 +15,15 @@ from cdn_sc.features.control import SHRINKAGES
 from cdn_sc.features.statistics import Comparison
 
 OTHERS_FEATURES = (
-    "correlation_projection", "squared_correlation_projection", "partial_projection",
-    "effect_projection", "residual_0", "residual_1", "predicted_change", "residual_projection",
+    "correlation_projection", "squared_correlation_projection", "partial_projection", "effect_projection",
+    "residual_0", "residual_1", "predicted_change", "residual_projection",
     "residual_correlation_projection", "correlation_kept", "correlation_changed", "regression_kept",
     "regression_changed", "reverse_changed", "correlation_strength", "partial_strength",
     "correlation_energy", "partial_energy", "predictability", "quadratic_residual", "quadratic_variance",
-    "linear_residual", "linear_variance", "fitted_shift", "fitted_variance", "residual_0_rank", "residual_1_rank",
-    "correlation_projection_rank", "partial_projection_rank", "residual_projection_rank",
-    "correlation_kept_rank", "regression_kept_rank", "quadratic_variance_rank", "linear_variance_rank",
-    "fitted_shift_rank", "fitted_variance_rank",
+    "linear_residual", "linear_variance", "fitted_shift", "fitted_variance", "residual_0_rank",
+    "residual_1_rank", "correlation_projection_rank", "partial_projection_rank",
+    "residual_projection_rank", "correlation_kept_rank", "regression_kept_rank",
+    "quadratic_variance_rank", "linear_variance_rank", "fitted_shift_rank", "fitted_variance_rank",
 )  # fmt: skip
 
 
@@ -209,8 +209,8 @@ def _regressions(comparison: Comparison) -> dict[str, Tensor]:
 def _fitted(comparison: Comparison) -> dict[str, Tensor]:
     """How each gene moved and varies as its neighbours tell it, in standard errors.
 
-    A regulator that lost its activity no longer moves what it regulates: that moves together, and from then on
-    varies less together, while the regulator's own values need not change.
+    A regulator that lost its activity no longer moves what it regulates: that moves together, and varies less
+    together from then on, while the regulator's own values need not change.
     """
     error = comparison.inverse_cells.sqrt()
     usual = torch.from_numpy(comparison.control.linear.fitted_variance).float().to(error.device)

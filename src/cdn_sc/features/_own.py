@@ -10,7 +10,8 @@ from cdn_sc.features.statistics import Comparison
 OWN_FEATURES = (
     "welch_t", "moderated_t", "wilcoxon", "ks_rise", "ks_fall", "log_variance_ratio", "detection_change",
     "effect_size", "log_fold_change", "control_detection", "perturbed_detection", "control_mean",
-    "control_variance", "welch_t_rank", "moderated_t_rank", "wilcoxon_rank", "fold_rank", "ks_rank", "variance_rank", "effect_rank",
+    "control_variance", "welch_t_rank", "moderated_t_rank", "wilcoxon_rank", "fold_rank", "ks_rank",
+    "variance_rank", "effect_rank",
 )  # fmt: skip
 # Added to means before their ratio is taken, in units of log-normalised expression
 PSEUDO_EXPRESSION = 0.02

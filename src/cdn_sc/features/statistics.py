@@ -261,8 +261,9 @@ def compare(control: ControlSummary, groups: Sequence[GroupStatistics]) -> Compa
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(control.device)
 
     names = (
-        "excess_kurtosis", "detection", "wilcoxon", "rise", "fall", "quadratic_mean", "quadratic_variance",
-        "linear_mean", "linear_variance", "fitted_mean", "fitted_variance", "correlation", "residual_covariance", "reverse_covariance",
+        "excess_kurtosis", "detection", "wilcoxon", "rise", "fall", "quadratic_mean",
+        "quadratic_variance", "linear_mean", "linear_variance", "fitted_mean", "fitted_variance",
+        "correlation", "residual_covariance", "reverse_covariance",
     )  # fmt: skip
     return Comparison(
         control=control,

@@ -12,6 +12,8 @@ from cdn_sc.errors import InputError, MissingNameError, did_you_mean
 from cdn_sc.get._arguments import as_list, check_whole_number
 
 _PARTS = ("params", "table", "skipped")
+# Since version 2.1; results of earlier ones are read too.
+_NEWER_PARTS = ("groups",)
 # Parameters that `predict_targets` keeps, and other tools do not.
 _OUR_PARAMS = frozenset({"model_sha256", "n_subsets", "min_cells"})
 
@@ -44,9 +46,9 @@ def predicted_targets_df(
     -------
     One row per group and gene, groups in the order asked for, each sorted by rank. Columns: `group`
     (left out if `group` is one label), `gene`, `rank` (1 is best), `score` (between 0 and 1),
-    `logfoldchange`, the gene's own `t_statistic` and `wilcoxon_statistic`, and `score_elsewhere`, how much
-    of the score came from other genes, where the model can tell; see
-    :func:`~cdn_sc.tl.predict_targets`.
+    `logfoldchange`, the gene's own `t_statistic` and `wilcoxon_statistic`, and where the model can tell
+    `score_elsewhere`, how much of the score came from other genes, `direction`, which way a target went, and
+    `score_relations`, how much came from known relations; see :func:`~cdn_sc.tl.predict_targets`.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def is_part_of_result(value: object) -> bool:
     return (
         isinstance(value, Mapping)
         and not is_result(value)
-        and set(value) <= set(_PARTS)
+        and set(value) <= {*_PARTS, *_NEWER_PARTS}
         and isinstance(value.get("params"), Mapping)
         and not _OUR_PARAMS.isdisjoint(value["params"])
     )

@@ -1,7 +1,6 @@
 """One simulated comparison: control cells, perturbed cells, and the truth."""
 
 from dataclasses import dataclass, field
-
 from typing import TYPE_CHECKING
 
 import numpy as np

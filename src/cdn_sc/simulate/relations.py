@@ -1,4 +1,4 @@
-"""Tables of known relations as users have them: partial, partly wrong, of direct edges or of total effects."""
+"""Tables of known relations as users have them: partial, partly wrong, of edges or of total effects."""
 
 from dataclasses import dataclass
 

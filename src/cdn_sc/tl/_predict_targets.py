@@ -205,10 +205,10 @@ def predict_targets(
         with which reading or preparing them failed.
     `adata.uns[key_added]['params']` : dict
         `groupby`, `control` (str or list of str), `groups` (`all` or a list of str), `model`,
-        `model_version`, `model_sha256`, `kind`, `relations` (how many, as text), `relations_key`, `layer`, `use_raw`, `mask_var`, `n_genes`, `min_detection`,
-        `n_subsets`, `estimator`, `test`, `correlations`, `precision`, `min_cells`, `seed`, `version` (of
-        cdn-sc); an empty str stands for what was not given or has no effect on the model, and -1 for
-        `n_genes=None` and for an `n_subsets` without effect.
+        `model_version`, `model_sha256`, `kind`, `relations` (how many, as text), `relations_key`, `layer`,
+        `use_raw`, `mask_var`, `n_genes`, `min_detection`, `n_subsets`, `estimator`, `test`, `correlations`,
+        `precision`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands for what was not given
+        or has no effect on the model, and -1 for `n_genes=None` and for an `n_subsets` without effect.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def _weights(table: pd.DataFrame) -> np.ndarray:
         raise InputError(f"relations has weights that are no numbers ({error}).") from None
     if np.isinf(weights).any():
         raise InputError(
-            f"relations has {int(np.isinf(weights).sum())} weights that are infinite: a sign or a strength is "
-            "wanted, or nothing where it is not known."
+            f"relations has {int(np.isinf(weights).sum())} weights that are infinite: a sign or a strength "
+            "is wanted, or nothing where it is not known."
         )
     return weights

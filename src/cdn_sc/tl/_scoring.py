@@ -50,8 +50,9 @@ class ScoringOptions:
 class PreparedGroup:
     """A group that only waits for the model.
 
-    Of its `n_cells` cells' candidate genes (positions in `genes`): whether they vary in an arm, log fold change and Welch's t.
-    `extremes` are the least and largest value of its cells, `comparison` is what the predictor prepared.
+    Of its candidate genes (positions in `genes`): whether they vary in an arm, log fold change and Welch's t.
+    `extremes` are the least and largest value of its `n_cells` cells, `comparison` is what the predictor
+    prepared.
     """
 
     group: str

@@ -9,8 +9,8 @@ groups of screens with ``large_genes`` genes, a range, and ``large_values`` valu
 share of networks whose panels are the most changed genes of larger ones, half of these with some genes of
 interest among them;
 ``contrasts``, the share of networks whose correlations come from the cells of all conditions; ``wide``, the
-share of networks drawn from wider ranges; ``samples``, the share of batches of few samples, or of proteins, a
-group in place of cells; ``relations``, the share of networks with a table of known relations; all others go to
+share of networks drawn from wider ranges; ``samples``, the share of batches of few samples, or of proteins,
+in place of cells; ``relations``, the share of networks with a table of known relations; all others go to
 :func:`cdn_sc.simulate.screen_pairs`.
 
 Options of a source ``published``: ``folder`` and ``splits``, as of

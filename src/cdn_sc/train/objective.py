@@ -14,7 +14,6 @@ from cdn_sc.train.config import TrainConfig
 from cdn_sc.train.losses import direction_loss, graph_loss, kind_loss, target_loss
 from cdn_sc.train.prepare import PreparedBatch
 
-
 # Weights of what the gene transformer learns beside the targets
 OWN_WEIGHT, KIND_WEIGHT, DIRECTION_WEIGHT = 0.3, 0.1, 0.1
 
