@@ -21,8 +21,9 @@ def moderated(variances, degrees, known=None):
     return moderate_variances(values, torch.full((len(values), 1), float(degrees)), known).double().numpy()
 
 
-@pytest.mark.parametrize("prior", [3.0, 8.0, 30.0])
-@pytest.mark.parametrize("degrees", [2, 5, 40])
+@pytest.mark.parametrize(
+    ("prior", "degrees"), [(3.0, 2), (3.0, 5), (3.0, 40), (8.0, 5), (8.0, 40), (30.0, 40)]
+)
 def test_the_prior_is_found(prior, degrees):
     """The weight of the usual variance is that of its degrees of freedom, and its value is right."""
     _, estimates = drawn(prior, 0.7, degrees)

@@ -115,6 +115,7 @@ def test_genes_are_exchangeable(rng):
         features=inputs.features[:, order],
         neighbours=torch.argsort(order)[inputs.neighbours[order]],
         edges=inputs.edges[:, order],
+        known=None,
     )
     expected = score(network, [inputs])
     assert expected.std(dim=1).min() > 1e-2

@@ -184,4 +184,4 @@ def test_measured_samples_are_logarithms(network):
     assert all((values != 0).all() for values in found)
     assert any((values < 0).any() for values in found)
     first = [np.corrcoef(values.ravel(), states.state.T.ravel())[0, 1] for values in found]
-    assert max(first) > 0.8
+    assert max(first) > 0.5

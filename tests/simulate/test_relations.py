@@ -33,12 +33,11 @@ def test_shares_are_those_asked_for(network, known, correct):
     found = drawn(network, known=known, correct=correct)
     truth = true_weights(network)
     right = truth[found.sources, found.targets] != 0
-    assert right.sum() == pytest.approx(known * np.count_nonzero(truth), rel=0.15)
-    # a random entry may happen to be right
-    assert right.mean() == pytest.approx(correct, abs=0.05)
+    assert right.sum() == pytest.approx(known * np.count_nonzero(truth), rel=0.2)
+    assert right.mean() == pytest.approx(correct, abs=0.01)
     weights = truth[found.sources[right], found.targets[right]]
     agree = np.sign(weights) == np.sign(found.weights[right])
-    assert agree.mean() > 0.97
+    assert agree.all()
     assert not (found.sources == found.targets).any()
 
 
@@ -46,8 +45,7 @@ def test_nothing_but_noise(network):
     found, as_many = drawn(network, known=0.5, correct=0.0), drawn(network, known=0.5, correct=1.0)
     truth = true_weights(network)
     assert len(found) == pytest.approx(len(as_many), rel=0.1)
-    by_chance = np.count_nonzero(truth) / N_GENES**2
-    assert (truth[found.sources, found.targets] != 0).mean() < 5 * by_chance
+    assert not truth[found.sources, found.targets].any()
 
 
 def test_signs(network):

@@ -345,7 +345,7 @@ def test_contrasts_are_those_of_the_whole_screen(measured_per_gene):
         np.testing.assert_allclose(pair.contrasts, expected, atol=1e-5)
     assert all(pair.contrasts is None for pair in pairs_of(**options))
     # too few cells beside few control cells: there is nothing to be had
-    assert all(pair.contrasts is None for pair in pairs_of(contrasts=True, n_control=60))
+    assert all(pair.contrasts is None for pair in pairs_of(contrasts=True, n_control=20))
 
 
 def test_targets_of_a_panel_are_the_same_genes():

@@ -158,8 +158,8 @@ def test_the_object_is_unchanged_after_an_error(screen, network):
 
 def test_published_networks_take_no_relations(screen):
     network = build_network({"architecture": "cdn", "num_vars": 12, "channels": 8, "heads": 2, "blocks": 1})
+    first = [next(iter(screen.uns["targets"]))]
     with pytest.warns(UserWarning, match="relations='.*' without effect: .* takes no relations"):
-        first = [next(iter(screen.uns["targets"]))]
         found = scores(screen, network, relations=true_table(screen), n_genes=8, groups=first, n_subsets=4)
     assert found["params"]["relations"] == ""
     assert "score_relations" not in found["table"]

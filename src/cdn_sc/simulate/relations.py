@@ -113,21 +113,35 @@ def _curated(
     else:
         n_wrong, taken = number, np.zeros_like(taken)
     sign = np.sign(weights[taken]) * np.where(rng.random(int(taken.sum())) < quality.wrong_sign, -1.0, 1.0)
-    # wrong entries are mostly about genes that the table knows as regulators
-    regulators = sources if sources.size else np.arange(n_genes)
-    wrong = np.where(
-        rng.random(n_wrong) < 0.7, rng.choice(regulators, n_wrong), rng.integers(0, n_genes, n_wrong)
-    )
-    values = np.concatenate([sign, rng.choice([-1.0, 1.0], n_wrong, p=[0.3, 0.7])])
+    wrong = _wrong_entries(sources, sources * n_genes + targets, n_genes, n_wrong, rng)
+    values = np.concatenate([sign, rng.choice([-1.0, 1.0], len(wrong), p=[0.3, 0.7])])
     if rng.random() < 0.5:
         values *= np.exp(rng.normal(0.0, 0.5, values.size))
     values[rng.random(values.size) < quality.unsigned] = np.nan
     return KnownRelations.of_entries(
         n_genes,
-        np.concatenate([sources[taken], wrong]),
-        np.concatenate([targets[taken], rng.integers(0, n_genes, n_wrong)]),
+        np.concatenate([sources[taken], wrong // n_genes]),
+        np.concatenate([targets[taken], wrong % n_genes]),
         values,
     )
+
+
+def _wrong_entries(
+    sources: np.ndarray, edges: np.ndarray, n_genes: int, number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """So many pairs that are no edges, as source x genes + target: mostly of genes that regulate some."""
+    regulators = sources if sources.size else np.arange(n_genes)
+    found = np.zeros(0, dtype=np.int64)
+    for _ in range(8):  # of a tiny panel there may not be so many
+        lacking = number - found.size
+        if lacking <= 0:
+            break
+        of_regulators = rng.random(lacking) < 0.7
+        first = np.where(of_regulators, rng.choice(regulators, lacking), rng.integers(0, n_genes, lacking))
+        second = rng.integers(0, n_genes, lacking)
+        drawn = (first * n_genes + second)[first != second]
+        found = np.union1d(found, drawn[~np.isin(drawn, edges)])
+    return rng.permutation(found)
 
 
 def _reference(
