@@ -104,6 +104,21 @@ def test_a_reference_screen_says_what_responds(network):
     assert noise == pytest.approx(0.0027, abs=0.002)
 
 
+def test_a_simulated_reference_screen_says_the_same(network):
+    """As its expectation with the error of so many cells."""
+    genes = np.argsort(-network.baseline)[:80]
+    quality = {"genes": genes, "known": 1.0, "reference": True, "cells": 200}
+    expected, simulated = (drawn(network, **quality, simulated=each) for each in (False, True))
+    tables = []
+    for found in (expected, simulated):
+        table = np.zeros((80, 80))
+        table[found.sources, found.targets] = found.weights
+        tables.append(table)
+    strong = np.abs(tables[0]) > 8
+    assert strong.sum() > 10
+    assert (np.sign(tables[1][strong]) == np.sign(tables[0][strong])).mean() > 0.6
+
+
 def test_the_network_is_left_alone(network):
     before = network.weights.copy()
     drawn(network, reference=True, rewired=0.5)

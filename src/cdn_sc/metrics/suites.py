@@ -284,21 +284,38 @@ def _log_normalise(adata: Any, path: str | PathLike[str]) -> None:
     logger.info("X of %s holds no counts: it is taken as log-normalised, as it is.", path)
 
 
-@register_suite("screens", n_pairs=_screens_size)
-def screens_suite(
-    *,
-    seed: int = 0,
-    genes: int | tuple[int, ...] = (100, 200, 300, 500),
-    kinds: tuple[str, ...] = ("knockdown", "activation", "knockout", "activity"),
-    n_networks: int = 10,
-    n_groups: int = 8,
-    n_control: int | tuple[int, int] = (1000, 4000),
-    n_perturbed: tuple[int, int] = (20, 500),
-    n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
-    strength: float | None = None,
-    correlations: str = "screen",
-) -> Iterator[Pair]:
-    """Simulated single-cell screens on networks that training never draws.
+def _register_screens(name: str, description: str, default_genes: tuple[int, ...], networks: int) -> Suite:
+    """Make and register a suite of simulated screens; all take the same options."""
+
+    def screens(
+        *,
+        seed: int = 0,
+        genes: int | tuple[int, ...] = default_genes,
+        kinds: tuple[str, ...] = ("knockdown", "activation", "knockout", "activity"),
+        n_networks: int = networks,
+        n_groups: int = 8,
+        n_control: int | tuple[int, int] = (8, 60) if name == "samples" else (1000, 4000),
+        n_perturbed: tuple[int, int] = (2, 12) if name == "samples" else (20, 500),
+        n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
+        strength: float | None = None,
+        correlations: str = "screen",
+        relations: tuple[float, float] | None = None,
+        reference: float | None = None,
+    ) -> Iterator[Pair]:
+        options = {
+            "n_groups": n_groups,
+            "n_perturbed": n_perturbed,
+            "n_targets": n_targets,
+            "strength": strength,
+            "contrasts": _from_screen(correlations),
+            "wide": name in ("screens_wide", "samples"),
+            "samples": name == "samples",
+            "relations": _table_quality(relations, reference),
+        }
+        yield from _screens(name, seed, genes, kinds, n_networks, n_control, options)
+
+    screens.__name__ = f"{name}_suite"
+    screens.__doc__ = f"""{description}
 
     Parameters
     ----------
@@ -322,46 +339,57 @@ def screens_suite(
         "screen" to give models the cells of all groups on a network to tell correlations from, of each a
         twentieth of them at most, as `cdn_sc.tl.predict_targets` does, "control" to give them the control
         cells alone.
+    relations
+        Give models that take one a table of known relations: the share of the true edges that it holds, and
+        the share of its entries that are true (0: as many, and none is).
+    reference
+        Give them what a simulated screen of a related cell line says, 100 cells a gene: the share of the
+        edges that lead to other genes there.
     """
-    options = {
-        "n_groups": n_groups,
-        "n_perturbed": n_perturbed,
-        "n_targets": n_targets,
-        "strength": strength,
-        "contrasts": _from_screen(correlations),
-    }
-    yield from _screens("screens", seed, genes, kinds, n_networks, n_control, options)
+    return register_suite(name, n_pairs=_screens_size)(screens)
 
 
-@register_suite("screens_large", n_pairs=_screens_size)
-def large_screens_suite(
-    *,
-    seed: int = 0,
-    genes: int | tuple[int, ...] = (300, 500, 1000),
-    kinds: tuple[str, ...] = ("knockdown", "activation", "knockout", "activity"),
-    n_networks: int = 4,
-    n_groups: int = 8,
-    n_control: int | tuple[int, int] = (1000, 4000),
-    n_perturbed: tuple[int, int] = (20, 500),
-    n_targets: tuple[float, ...] = (0.75, 0.15, 0.10),
-    strength: float | None = None,
-    correlations: str = "screen",
-) -> Iterator[Pair]:
-    """Like screens, with more genes; on networks that are in neither training nor screens.
+screens_suite = _register_screens(
+    "screens",
+    "Simulated single-cell screens on networks that training never draws.",
+    (100, 200, 300, 500),
+    10,
+)
+large_screens_suite = _register_screens(
+    "screens_large",
+    "Like screens, with more genes; on networks that are in neither training nor screens.",
+    (300, 500, 1000),
+    4,
+)
+wide_screens_suite = _register_screens(
+    "screens_wide",
+    "Like screens, drawn from wider ranges: feedback on the target's own transcript, agonists, strong "
+    "cascades, dominant programmes, cell types, uneven batches, regulators seldom seen.",
+    (100, 200, 300, 500),
+    10,
+)
+samples_suite = _register_screens(
+    "samples", "Like screens_wide, with few samples an arm in place of cells.", (50, 200, 500), 10
+)
 
-    Parameters
-    ----------
-    seed, genes, kinds, n_networks, n_groups, n_control, n_perturbed, n_targets, strength, correlations
-        As of `screens_suite`.
-    """
-    options = {
-        "n_groups": n_groups,
-        "n_perturbed": n_perturbed,
-        "n_targets": n_targets,
-        "strength": strength,
-        "contrasts": _from_screen(correlations),
-    }
-    yield from _screens("screens_large", seed, genes, kinds, n_networks, n_control, options)
+
+def _table_quality(relations: tuple[float, float] | None, reference: float | None) -> Any:
+    from cdn_sc.simulate.relations import TableQuality
+
+    if reference is not None:
+        if relations is not None:
+            raise ValueError("give either relations or reference, not both")
+        return TableQuality(known=1.0, reference=True, rewired=_share(reference, "reference"), simulated=True)
+    if relations is None:
+        return None
+    known, correct = relations
+    return TableQuality(known=_share(known, "relations"), correct=_share(correct, "relations"))
+
+
+def _share(value: float, name: str) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is given as {value}; it is a share, from 0 to 1")
+    return float(value)
 
 
 def _from_screen(correlations: str) -> bool:

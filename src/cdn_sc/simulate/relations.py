@@ -1,17 +1,21 @@
 """Tables of known relations as users have them: partial, partly wrong, of edges or of total effects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from cdn_sc._known_relations import KnownRelations
+from cdn_sc.simulate.counts import draw_technical, log_normalise, simulate_counts
+from cdn_sc.simulate.perturbation import draw_perturbation
 from cdn_sc.simulate.regulation import RegulatoryNetwork, steady_state
 
 # Log fold change of the genes that a reference screen knocked down
 REFERENCE_STRENGTH = -1.5
 # A gene responds in a reference screen from this standardised change on
 RESPONDS = 3.0
+# Control cells of a reference screen that is simulated
+REFERENCE_CONTROLS = 2000
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class TableQuality:
         Of a reference screen: share of the edges that lead to another gene than here.
     cells
         Of a reference screen: cells of each perturbed gene.
+    simulated
+        Of a reference screen: simulate all of its cells, in place of their expected change and its error.
     """
 
     known: float = 0.5
@@ -47,6 +53,7 @@ class TableQuality:
     reference: bool = False
     rewired: float = 0.0
     cells: int = 100
+    simulated: bool = False
 
 
 def draw_quality(rng: np.random.Generator) -> TableQuality:
@@ -152,28 +159,55 @@ def _reference(
     quality: TableQuality,
 ) -> KnownRelations:
     """What knocking genes down did to the others in a screen of cells with a related network."""
-    edges = network.weights.tocoo()
-    rows = edges.row.copy()
-    moved = rng.random(rows.size) < quality.rewired
-    rows[moved] = rng.integers(0, network.n_genes, int(moved.sum()))
-    values = edges.data * np.exp(rng.normal(0.0, 0.3, rows.size))
-    values *= np.where(rng.random(rows.size) < 0.05, -1.0, 1.0)
-    related = RegulatoryNetwork(
-        **{
-            **vars(network),
-            "weights": sparse.csr_array(
-                (values.astype(np.float32), (rows, edges.col)), network.weights.shape
-            ),
-        }
-    )
+    related = _related_network(network, rng, quality.rewired)
     perturbed = np.flatnonzero(rng.random(genes.size) < quality.known)
-    drive = np.zeros((network.n_genes, perturbed.size), dtype=np.float32)
-    drive[genes[perturbed], np.arange(perturbed.size)] = REFERENCE_STRENGTH
-    kept = np.ones((network.regulators.size, perturbed.size), dtype=np.float32)
-    change = steady_state(related, drive, kept)[genes].T  # perturbed x genes
-    shared = (network.programmes[:, genes] ** 2).sum(axis=0)
-    spread = network.noise[genes] ** 2 + shared + network.dispersion[genes] + np.exp(-network.baseline[genes])
-    change = change / np.sqrt(spread * 2.0 / quality.cells) + rng.standard_normal(change.shape)
+    changes = _simulated_changes if quality.simulated else _expected_changes
+    change = changes(related, genes, perturbed, rng, quality.cells)
     # the screen has few control cells beside: what it calls a response is partly chance
     sources, targets = np.nonzero(np.abs(change) > RESPONDS)
     return KnownRelations.of_entries(genes.size, perturbed[sources], targets, -change[sources, targets])
+
+
+def _related_network(
+    network: RegulatoryNetwork, rng: np.random.Generator, rewired: float
+) -> RegulatoryNetwork:
+    """The same regulators in another cell line: some edges lead elsewhere, all have other weights."""
+    edges = network.weights.tocoo()
+    rows = edges.row.copy()
+    moved = rng.random(rows.size) < rewired
+    rows[moved] = rng.integers(0, network.n_genes, int(moved.sum()))
+    values = edges.data * np.exp(rng.normal(0.0, 0.3, rows.size))
+    values *= np.where(rng.random(rows.size) < 0.05, -1.0, 1.0)
+    weights = sparse.csr_array((values.astype(np.float32), (rows, edges.col)), network.weights.shape)
+    return replace(network, weights=weights)
+
+
+def _expected_changes(
+    network: RegulatoryNetwork, genes: np.ndarray, perturbed: np.ndarray, rng: np.random.Generator, cells: int
+) -> np.ndarray:
+    """Standardised change of all genes after each knockdown: expected, and the error of so many cells."""
+    drive = np.zeros((network.n_genes, perturbed.size), dtype=np.float32)
+    drive[genes[perturbed], np.arange(perturbed.size)] = REFERENCE_STRENGTH
+    kept = np.ones((network.regulators.size, perturbed.size), dtype=np.float32)
+    change = steady_state(network, drive, kept)[genes].T  # perturbed x genes
+    shared = (network.programmes[:, genes] ** 2).sum(axis=0)
+    spread = network.noise[genes] ** 2 + shared + network.dispersion[genes] + np.exp(-network.baseline[genes])
+    return change / np.sqrt(spread * 2.0 / cells) + rng.standard_normal(change.shape)
+
+
+def _simulated_changes(
+    network: RegulatoryNetwork, genes: np.ndarray, perturbed: np.ndarray, rng: np.random.Generator, cells: int
+) -> np.ndarray:
+    """Welch's t of all genes after a knockdown of each, from counts of a screen."""
+    perturbations = [draw_perturbation("knockdown", genes[[gene]], cells, rng) for gene in perturbed]
+    counts = simulate_counts(network, perturbations, REFERENCE_CONTROLS, draw_technical(rng), rng)
+    measured = counts.counts[:, genes]
+    values = log_normalise(measured, measured.sum(axis=1))
+    control = values[counts.group < 0]
+    mean, error = control.mean(axis=0), control.var(axis=0, ddof=1) / len(control)
+    change = np.zeros((perturbed.size, genes.size))
+    for row in range(perturbed.size):
+        found = values[counts.group == row]
+        difference = found.mean(axis=0) - mean
+        change[row] = difference / np.sqrt(error + found.var(axis=0, ddof=1) / len(found) + 1e-9)
+    return change
