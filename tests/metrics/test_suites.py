@@ -245,3 +245,82 @@ def test_size_of_whole_suites():
     assert suite_size("screens") == 10 * 4 * 4 * 8
     assert suite_size("screens_large") == 4 * 3 * 4 * 8
     assert suite_size("real", path="x.h5ad") is None
+
+
+def test_values_on_a_scale_of_their_own_are_taken_as_they_are(tmp_path):
+    """Proteins: below 0, several targets joined, the kind from the file."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 2, (30, 4)).astype(np.float32)
+    labels = np.repeat(["control", "drug", "other"], 10)
+    adata = anndata.AnnData(
+        values,
+        obs=pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(30)]),
+        var=pd.DataFrame(index=["A", "A_p1", "B", "C"]),
+        uns={"scale": "log", "kind": "activity", "target_in_var": {"drug": "A_p1|A|Z", "other": "Z"}},
+    )
+    adata.write_h5ad(tmp_path / "proteins.h5ad")
+    (pair,) = suite("real", path=tmp_path / "proteins.h5ad")
+    np.testing.assert_array_equal(pair.control, values[:10])
+    assert sorted(pair.targets) == [0, 1]
+    assert pair.attributes["kind"] == "activity"
+    adata.uns.pop("scale")
+    adata.write_h5ad(tmp_path / "no_scale.h5ad")
+    with pytest.raises(ValueError, match="neither counts"):
+        list(suite("real", path=tmp_path / "no_scale.h5ad"))
+
+
+def test_comparison_within_blocks(tmp_path):
+    """Each block's controls become its zero; a block without any is left out."""
+    rng = np.random.default_rng(1)
+    labels = np.array((["control"] * 4 + ["drug"] * 3) * 2 + ["drug"] * 5)
+    blocks = np.array(["x"] * 7 + ["y"] * 7 + ["z"] * 5)
+    values = rng.normal(0, 0.1, (19, 3)) + (blocks == "y")[:, None] * 50.0
+    values[labels == "drug", 1] += 1.0
+    adata = anndata.AnnData(
+        values.astype(np.float32),
+        obs=pd.DataFrame({"perturbation": labels, "plate": blocks}, index=[f"c{i}" for i in range(19)]),
+        var=pd.DataFrame(index=list("abc")),
+        uns={"scale": "z", "target_in_var": {"drug": "b"}},
+    )
+    path = tmp_path / "x.h5ad"
+    adata.write_h5ad(path)
+    (pair,) = suite("real", path=path, within="plate")
+    assert (len(pair.control), len(pair.perturbed)) == (8, 6)
+    np.testing.assert_allclose(pair.control[:4].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(pair.perturbed.mean(axis=0), [0, 1, 0], atol=0.3)
+    assert np.abs(pair.perturbed).max() < 2
+    with pytest.raises(ValueError, match="no column 'lane'"):
+        list(suite("real", path=path, within="lane"))
+
+
+def test_suites_of_wider_screens_and_of_samples():
+    options = {"genes": 50, "n_networks": 1, "n_groups": 3, "kinds": ("activity",)}
+    wide = list(suite("screens_wide", n_control=100, **options))
+    assert {tuple(pair.directions.tolist()) for pair in wide} <= {
+        (1.0,),
+        (-1.0,),
+        (-1.0, -1.0),
+        (1.0, 1.0),
+    } | {tuple(pair.directions.tolist()) for pair in wide if len(pair.targets) > 2}
+    samples = list(suite("samples", **options))
+    assert all(8 <= len(pair.control) <= 60 for pair in samples)
+    assert all(2 <= len(pair.perturbed) <= 12 for pair in samples)
+    assert (samples[0].control != 0).all()
+
+
+def test_tables_of_relations_in_suites():
+    options = {"genes": 60, "n_networks": 1, "n_groups": 2, "kinds": ("activity",), "n_control": 100}
+    plain = list(suite("screens", **options))
+    told = list(suite("screens", relations=(0.8, 0.5), **options))
+    related = list(suite("screens", reference=0.3, **options))
+    assert all(pair.relations is None for pair in plain)
+    for with_table in (told, related):
+        # the cells are the same, whatever is known
+        np.testing.assert_array_equal(with_table[0].control, plain[0].control)
+        assert len(with_table[0].relations) > 0
+    table = told[0].relations
+    assert told[0].graph[table.sources, table.targets].mean() == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ValueError, match="either relations or reference"):
+        list(suite("screens", relations=(0.5, 0.5), reference=0.3, **options))
+    with pytest.raises(ValueError, match="reference is given as 3"):
+        list(suite("screens", reference=3, **options))

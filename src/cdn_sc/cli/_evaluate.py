@@ -20,19 +20,23 @@ _BY = {
     "scm_untrained": ["intervention"],
     "screens": ["kind"],
     "screens_large": ["kind"],
+    "screens_wide": ["kind"],
+    "samples": ["kind"],
     "perturbseq": ["cell_line"],
     "sciplex": ["cell_line"],
     "synthetic": ["mechanism", "intervention"],
 }
 # Suites whose data is drawn by the seed; the others are as they are.
-_DRAWN = ("scm240", "scm_untrained", "screens", "screens_large")
+_SCREENS = ("screens", "screens_large", "screens_wide", "samples")
+_DRAWN = ("scm240", "scm_untrained", *_SCREENS)
 
 
 def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="scm240, scm_untrained, screens, screens_large, real, perturbseq, sciplex or synthetic."
+            help="scm240, scm_untrained, screens, screens_large, screens_wide, samples, real, perturbseq, "
+            "sciplex or synthetic."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the settings.")],
@@ -50,7 +54,7 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pairs.")] = None,
     genes: Annotated[
-        int | None, typer.Option(min=2, help="[scm240, scm_untrained, screens, screens_large] Genes.")
+        int | None, typer.Option(min=2, help="[scm240, scm_untrained, screens...] Genes.")
     ] = None,
     n_datasets: Annotated[
         int | None,
@@ -62,20 +66,27 @@ def evaluate(
     ] = None,
     kinds: Annotated[
         list[str] | None,
-        typer.Option(help="[screens, screens_large] Kind; repeat for several."),
+        typer.Option(help="[screens...] Kind; repeat for several."),
     ] = None,
     n_networks: Annotated[
         int | None,
-        typer.Option(min=1, help="[screens, screens_large] Networks for each size and kind."),
+        typer.Option(min=1, help="[screens...] Networks for each size and kind."),
     ] = None,
-    n_groups: Annotated[
-        int | None, typer.Option(min=1, help="[screens, screens_large] Groups on each network.")
-    ] = None,
+    n_groups: Annotated[int | None, typer.Option(min=1, help="[screens...] Groups on each network.")] = None,
     n_perturbed: Annotated[
         tuple[int, int] | None,
+        typer.Option(min=2, metavar="LOW HIGH", help="[screens...] Fewest and most cells of a group."),
+    ] = None,
+    relations: Annotated[
+        tuple[float, float] | None,
         typer.Option(
-            min=2, metavar="LOW HIGH", help="[screens, screens_large] Fewest and most cells of a group."
+            metavar="KNOWN CORRECT",
+            help="[screens...] Give models a table of relations: share of edges known, of entries true.",
         ),
+    ] = None,
+    reference: Annotated[
+        float | None,
+        typer.Option(help="[screens...] Give them a screen of related cells: share of other edges there."),
     ] = None,
     path: Annotated[
         Path | None,
@@ -87,9 +98,12 @@ def evaluate(
         str | None, typer.Option(help="[real] Key of uns: label -> measured target gene, empty if none.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="[real] What the perturbations did.")] = None,
+    within: Annotated[
+        str | None, typer.Option(help="[real] Column of obs with batches or blocks to compare within.")
+    ] = None,
     correlations: Annotated[
         str | None,
-        typer.Option(help="[screens, screens_large, real] Cells behind correlations: screen or control."),
+        typer.Option(help="[screens..., real] Cells behind correlations: screen or control."),
     ] = None,
     cell_line: Annotated[
         list[str] | None,
@@ -129,11 +143,14 @@ def evaluate(
         "n_networks": n_networks,
         "n_groups": n_groups,
         "n_perturbed": n_perturbed,
+        "relations": relations,
+        "reference": reference,
         "path": None if path is None else str(path),
         "groupby": groupby,
         "control": control,
         "truth": truth,
         "kind": kind,
+        "within": within,
         "correlations": correlations,
         "cell_line": tuple(cell_line) if cell_line else None,
         "split": split,

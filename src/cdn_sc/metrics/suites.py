@@ -180,12 +180,14 @@ def real_suite(
     truth: str = "target_in_var",
     drop: tuple[str, ...] = ("multi",),
     kind: str | None = None,
+    within: str | None = None,
     correlations: str = "screen",
 ) -> Iterator[Pair]:
     """Groups of a real screen whose target is measured.
 
     Counts (whole numbers) are normalised to the median total and log1p-transformed; other values are taken as
-    log-normalised expression, as they are. The pair's genes are all genes of the file.
+    log-normalised expression, as they are, and so are any values where ``uns["scale"]`` is ``"log"`` or
+    ``"z"`` (proteins, bulk samples). The pair's genes are all genes of the file.
 
     Parameters
     ----------
@@ -194,11 +196,16 @@ def real_suite(
     groupby, control
         Column of `obs` with the perturbations, and its label of the control cells.
     truth
-        Key of `uns` with a mapping of label to measured target gene, empty where it is not measured.
+        Key of `uns` with a mapping of label to measured target gene, empty where it is not measured; several
+        are joined by ``|``.
     drop
         Labels to leave out.
     kind
-        What was done (``"knockdown"``, ``"knockout"`` ...), for the attributes.
+        What was done (``"knockdown"``, ``"knockout"`` ...), for the attributes; what ``uns["kind"]`` says
+        where None.
+    within
+        Column of `obs` with batches, stimuli or blocks to compare within: of the cells of each the mean of its
+        control cells is taken; cells of one without control cells are left out.
     correlations
         As of `screens_suite`; those in `drop` count too.
 
@@ -234,7 +241,12 @@ def real_suite(
     control = found
     drop = tuple(name for label in drop if (name := index.find(label)) is not None)
     targets, _ = index.by_name(targets)
-    _log_normalise(adata, path)
+    if adata.uns.get("scale") not in ("log", "z"):
+        _log_normalise(adata, path)
+    if kind is None and isinstance(adata.uns.get("kind"), str):
+        kind = adata.uns["kind"]
+    if within is not None:
+        adata, labels, meant = _less_controls(adata, within, labels, meant, control)
 
     def cells(label: str) -> np.ndarray:
         values = adata.X[labels == label]
@@ -249,7 +261,9 @@ def real_suite(
         contrasts = contrasts_of_screen(len(control_cells), conditions)
     for label in sorted(set(labels[meant]) - {control, *drop}):
         target = targets.get(label, "")
-        if target not in adata.var_names:
+        measured = [name for name in target.split("|") if name in adata.var_names]
+        places = adata.var_names.get_indexer(measured)
+        if not places.size:
             continue
         attributes: dict[str, str | int | float] = {"group": label, "target": target, "genes": adata.n_vars}
         if kind is not None:
@@ -257,10 +271,30 @@ def real_suite(
         yield Pair(
             control_cells,
             cells(label),
-            adata.var_names.get_indexer([target]),
+            places,
             attributes,
             contrasts=contrasts,
         )
+
+
+def _less_controls(adata: Any, within: str, labels: Any, meant: Any, control: str) -> tuple[Any, Any, Any]:
+    """Take from the cells of each block the mean of its control cells."""
+    import numpy as np
+
+    if within not in adata.obs:
+        raise ValueError(f"there is no column {within!r} in obs to compare within")
+    blocks = adata.obs[within].astype(str).to_numpy()
+    values = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X, dtype=np.float32)
+    kept = np.zeros(len(blocks), dtype=bool)
+    for block in np.unique(blocks):
+        of_block = blocks == block
+        controls = of_block & (labels == control)
+        if controls.any():
+            values[of_block] -= values[controls].mean(axis=0)
+            kept |= of_block
+    adata = adata[kept].copy()
+    adata.X = values[kept]
+    return adata, labels[kept], meant[kept]
 
 
 def _log_normalise(adata: Any, path: str | PathLike[str]) -> None:
