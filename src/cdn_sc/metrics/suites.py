@@ -204,8 +204,8 @@ def real_suite(
         What was done (``"knockdown"``, ``"knockout"`` ...), for the attributes; what ``uns["kind"]`` says
         where None.
     within
-        Column of `obs` with batches, stimuli or blocks to compare within: of the cells of each the mean of its
-        control cells is taken; cells of one without control cells are left out.
+        Column of `obs` with batches, stimuli or blocks to compare within: from the cells of each the mean of
+        its control cells is taken; cells of one without control cells are left out.
     correlations
         As of `screens_suite`; those in `drop` count too.
 
