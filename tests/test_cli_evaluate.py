@@ -68,8 +68,8 @@ def test_tables_and_settings(tmp_path, capsys):
     written = {path.name for path in (tmp_path / "new").iterdir()}
     assert written >= {"per_group.csv", "summary.csv", "summary_by.csv", "summary.md", "settings.json"}
     per_group = pd.read_csv(tmp_path / "new" / "per_group.csv")
-    assert set(per_group["method"]) == {"default", *RIVALS}
-    assert len(per_group) == 12 * (1 + len(RIVALS))
+    assert set(per_group["method"]) >= {"default", *RIVALS}
+    assert per_group["method"].isin(["default", *RIVALS]).sum() == 12 * (1 + len(RIVALS))
     assert said.startswith((tmp_path / "new" / "summary.md").read_text())
     assert "| linear | structural_normal | 10 |" in said
     settings = json.loads((tmp_path / "new" / "settings.json").read_text())

@@ -28,7 +28,7 @@ def test_perturbseq_with_a_bundled_model(published, tmp_path, capsys):
     said = capsys.readouterr()
     assert "3/3" in said.err, "the progress bar knows how many pairs there are"
     per_group = pd.read_csv(tmp_path / "whole" / "per_group.csv", keep_default_na=False)
-    assert set(per_group["method"]) == {"gene-transformer", *RIVALS}
+    assert set(per_group["method"]) >= {"gene-transformer", *RIVALS}
     assert set(per_group["cell_line"]) == {"k562_gw"}
     assert set(per_group["split"]) == {"test"}
     assert per_group["pair"].nunique() == 3
@@ -70,7 +70,7 @@ def test_synthetic(published, archive, tmp_path, capsys):
     options = ["--suite", "synthetic", "--setting", SETTINGS[0], "--n-datasets", 1]
     run(*options, "--model", "cdn-scm", "--limit", 3, "-q", "-o", tmp_path)
     per_group = pd.read_csv(tmp_path / "per_group.csv")
-    assert set(per_group["method"]) == {"cdn-scm", *RIVALS}
+    assert set(per_group["method"]) >= {"cdn-scm", *RIVALS}
     assert per_group["pair"].nunique() == 3
     assert "| linear | soft_shift |" in capsys.readouterr().out
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from cdn_sc.errors import MissingNameError
-from cdn_sc.metrics import RIVALS, EvaluationResult, evaluate, runner
+from cdn_sc.metrics import RIVALS, EvaluationResult, evaluate, rivals, runner
+from cdn_sc.metrics._other_packages import PACKAGES
 from cdn_sc.simulate import Pair
 from cdn_sc.simulate.scm import scm_dataset
 
@@ -45,7 +46,8 @@ def test_methods_share_pairs(pairs):
     result = evaluate(
         iter(pairs), {"oracle": Oracle(pairs), "noise": Noise()}, by="mechanism", progress=False
     )
-    assert set(result.per_group["method"]) == {"oracle", "noise", *RIVALS}
+    assert set(result.per_group["method"]) - {*PACKAGES} == {"oracle", "noise", *RIVALS}
+    assert set(result.settings["rival_packages"]) <= set(PACKAGES.values())
     assert (result.per_group.groupby("method")["pair"].nunique() == 20).all()
     means = result.summarise().query("stratum == 'all' and metric == 'average_precision'").set_index("method")
     assert means.loc["oracle", "mean"] == 1
@@ -69,7 +71,7 @@ def test_read_what_was_written(pairs, tmp_path):
 def test_repr_tells_the_means(pairs):
     result = evaluate(pairs[:3], {"oracle": Oracle(pairs)}, n_bootstrap=50, progress=False)
     text = repr(result)
-    assert text.startswith(f"EvaluationResult: {len(RIVALS) + 1} methods on 3 pairs")
+    assert text.startswith(f"EvaluationResult: {len(result.settings['methods'])} methods on 3 pairs")
     (line,) = [line for line in text.splitlines() if line.startswith("oracle")]
     means = result.summary.query("stratum == 'all' and method == 'oracle'")["mean"]
     np.testing.assert_allclose([float(mean) for mean in line.split()[1:]], means, atol=0.001)
@@ -94,11 +96,27 @@ def test_kind_is_told_only_on_request(pairs):
         assert oracle.kinds == expected
 
 
+def test_the_one_sided_rival_is_told_the_kind_on_request(pairs):
+    kinds = ({"kind": "activation"}, {"kind": "knockdown"}, {})
+    known = [Pair(p.control, p.perturbed, p.targets, kind) for p, kind in zip(pairs[:3], kinds, strict=True)]
+    untold = evaluate(known, progress=False, n_bootstrap=5).per_group
+    assert "one_sided_t" not in set(untold["method"])
+    told = evaluate(known, tell_kind=True, progress=False, n_bootstrap=5).per_group
+    rows = told.set_index(["method", "pair"])[["normalised_rank", "average_precision"]]
+    assert len(rows.loc["one_sided_t"]) == 3
+    for number, (pair, kind) in enumerate(zip(known, ("activation", "knockdown", "unknown"), strict=True)):
+        scores = rivals(pair.control, pair.perturbed, kind=kind)["one_sided_t"]
+        expected = runner.rank_metrics(runner.score_ranks(scores, np.arange(10))[pair.targets], 10)
+        assert rows.loc[("one_sided_t", number), "average_precision"] == expected["average_precision"]
+    pd.testing.assert_series_equal(rows.loc[("one_sided_t", 2)], rows.loc[("t_test", 2)], check_names=False)
+
+
 def test_written_files(pairs, tmp_path):
     result = evaluate(pairs[:4], progress=False, n_bootstrap=20, description={"suite": "a test"})
     result.write(tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
-    assert len(pd.read_csv(folder / "per_group.csv")) == 4 * len(RIVALS)
+    methods = pd.read_csv(folder / "per_group.csv")["method"]
+    assert methods.isin(RIVALS).sum() == 4 * len(RIVALS)
     summary = pd.read_csv(folder / "summary.csv")
     assert {"method", "stratum", "metric", "mean", "low", "high", "n_groups", "n_units"} == set(
         summary.columns

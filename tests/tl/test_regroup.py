@@ -127,3 +127,29 @@ def test_an_error_while_the_copy_is_read_is_not_taken_for_one_of_its_making(tmp_
     with pytest.raises(OSError, match="of the caller"), rows_by_group(Expression(backed), arms):
         raise OSError("of the caller")
     backed.file.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the memory of maps is not told here")
+@pytest.mark.parametrize("container", ["csr", "dense"])
+def test_what_was_read_of_the_copy_does_not_stay_in_memory(tmp_path: Path, container: str) -> None:
+    def in_memory() -> int:
+        sizes, ours = [0], False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            if "-" in line.split()[0]:
+                ours = "cdn-sc-" in line
+            elif ours and line.startswith("Rss:"):
+                sizes.append(int(line.split()[1]))
+        return sum(sizes)
+
+    adata = _screen()
+    wide = ad.AnnData(np.tile(adata.X, (1, 400)), obs=adata.obs)
+    backed = _backed(wide, tmp_path / "x.h5ad", container)
+    expression = Expression(backed)
+    arms = split_into_arms(backed, "label", "control", "all")
+    with rows_by_group(expression, arms) as values:
+        read = values.rows(arms.control).sum()
+        assert in_memory() > 100
+        _regroup.forget_pages(values._values)
+        assert in_memory() == 0
+        assert values.rows(arms.control).sum() == read
+    backed.file.close()

@@ -1,27 +1,40 @@
-"""What the model has to beat: per-gene statistics of the perturbed cells against the control cells."""
+"""What the model has to beat: statistics of perturbed against control cells, and other tools."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from cdn_sc.metrics._moderated_t import moderated_t_statistic
+from cdn_sc.metrics._other_packages import rivals_of_other_packages
+from cdn_sc.metrics._untrained_deconvolution import deconvolution_effects
+
 RIVALS = (
     "log_fold_change",
     "t_test",
+    "moderated_t",
     "wilcoxon",
     "variance_ratio",
     "kolmogorov_smirnov",
     "differential_network",
+    "deconvolution",
     "random",
 )
-"""Names of the rivals, as keys of the result of `rivals`."""
+"""Names of the rivals that every pair has, as keys of the result of `rivals`."""
+
+DIRECTIONS = {"knockdown": -1, "knockout": -1, "activation": 1}
+"""Where a hit gene's transcript goes, by the kind of perturbation."""
 
 _MAX_CHUNK_VALUES = 4_000_000
 
 
 def rivals(
-    control: np.ndarray, perturbed: np.ndarray, *, rng: np.random.Generator | int = 0
+    control: np.ndarray,
+    perturbed: np.ndarray,
+    *,
+    rng: np.random.Generator | int = 0,
+    kind: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Score every gene by simple statistics of perturbed against control cells.
+    """Score every gene by simple statistics of perturbed against control cells, and by other packages.
 
     Parameters
     ----------
@@ -29,6 +42,9 @@ def rivals(
         Values of the same genes, cells x genes; at least two cells an arm.
     rng
         Generator or seed of the random rival.
+    kind
+        What was done, such as ``"knockdown"``; with it there is a rival more, `one_sided_t`. None where that
+        is not told.
 
     Returns
     -------
@@ -38,13 +54,27 @@ def rivals(
     - `log_fold_change`: absolute, as scanpy defines it for log1p values; the absolute difference in means
       where any value is negative.
     - `t_test`: absolute statistic of Welch's test (scanpy's method "t-test").
+    - `moderated_t`: absolute t with equal variances, moderated by what the genes' variances have in common
+      (Smyth 2004).
     - `wilcoxon`: absolute z of the rank-sum test with tie correction (scanpy's "wilcoxon",
       ``tie_correct=True``).
     - `variance_ratio`: Levene's test around the median (Brown and Forsythe 1974).
     - `kolmogorov_smirnov`: largest distance between the two empirical distributions.
     - `differential_network`: row sum of the absolute difference of the Fisher-transformed correlation
       matrices; undefined correlations count as none.
+    - `deconvolution`: absolute effect of the gene on all others, where few genes' effects, through the
+      correlations among control cells, explain all changes; nothing is trained.
     - `random`: the floor.
+
+    Where they can be computed, before `random`:
+
+    - `one_sided_t`, where `kind` is given: the signed statistic of Welch's test, in the direction that the
+      kind tells (down for knockdown and knockout, up for activation); else the same as `t_test`.
+    - `ulm_50`, with decoupler, up to 2,000 genes: absolute t of its univariate linear model on the statistics
+      of Welch's test; each gene's set are the 50 others that correlate most with it among control cells.
+    - `cipher`, with cipher-perturb, up to 2,000 genes, log1p values: CIPHER's probability that the gene is
+      the driver.
+    - `permscore`, with permscore, up to 30 genes: how clearly PermScore takes the gene to be hit.
 
     Raises
     ------
@@ -59,13 +89,18 @@ def rivals(
     if min(len(control), len(perturbed)) < 2:
         raise ValueError(f"an arm needs two cells; control has {len(control)}, perturbed {len(perturbed)}")
     wilcoxon, kolmogorov_smirnov = rank_statistics(control, perturbed)
+    welch, relations = welch_statistic(control, perturbed), correlations(control)
     scores = {
         "log_fold_change": np.abs(log_fold_change(control, perturbed)),
-        "t_test": np.abs(welch_statistic(control, perturbed)),
+        "t_test": np.abs(welch),
+        "moderated_t": np.abs(moderated_t_statistic(control, perturbed)),
         "wilcoxon": np.abs(wilcoxon),
         "variance_ratio": levene_statistic(control, perturbed),
         "kolmogorov_smirnov": kolmogorov_smirnov,
         "differential_network": differential_network(control, perturbed),
+        "deconvolution": np.abs(deconvolution_effects(control, perturbed, relations, wilcoxon)),
+        **({} if kind is None else {"one_sided_t": one_sided(welch, kind)}),
+        **rivals_of_other_packages(control, perturbed, relations, welch),
         "random": np.random.default_rng(rng).random(control.shape[1]),
     }
     varies = np.ptp(control, axis=0) + np.ptp(perturbed, axis=0) > 0
@@ -94,6 +129,11 @@ def welch_statistic(control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
     difference = perturbed.mean(axis=0, dtype=np.float64) - control.mean(axis=0, dtype=np.float64)
     variance = sum(arm.var(axis=0, ddof=1, dtype=np.float64) / len(arm) for arm in (control, perturbed))
     return _mean_difference_statistic(difference, np.asarray(variance))
+
+
+def one_sided(statistic: np.ndarray, kind: str) -> np.ndarray:
+    """Signed statistic, larger the further a gene went where the kind leads; absolute if that is unknown."""
+    return DIRECTIONS[kind] * statistic if kind in DIRECTIONS else np.abs(statistic)
 
 
 def levene_statistic(control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
@@ -152,14 +192,19 @@ def _rank_statistics(control: np.ndarray, perturbed: np.ndarray) -> tuple[np.nda
     return z, np.where(ends, gap, 0).max(axis=1)
 
 
-def _fisher_z(values: np.ndarray) -> np.ndarray:
+def correlations(values: np.ndarray) -> np.ndarray:
+    """Pearson correlations of genes, genes x genes, from cells x genes; zero diagonal, 0 where undefined."""
     centred = values - values.mean(axis=0, dtype=np.float64)
     norms = np.sqrt(np.einsum("ij,ij->j", centred, centred))
     # a constant gene keeps rounding errors that would pass for correlations
     norms[np.ptp(values, axis=0) == 0] = np.inf
     correlation = (centred / norms).T @ (centred / norms)
     np.fill_diagonal(correlation, 0)
-    return np.arctanh(np.clip(correlation, -1 + 1e-7, 1 - 1e-7))
+    return correlation
+
+
+def _fisher_z(values: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(correlations(values), -1 + 1e-7, 1 - 1e-7))
 
 
 def differential_network(control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from cdn_sc._files import make_folder, replacing, writing
 from cdn_sc._progress import progress_bar
 from cdn_sc._threads import pools_held
 from cdn_sc.errors import MissingNameError
+from cdn_sc.metrics._other_packages import installed, say_what_is_left_out
 from cdn_sc.metrics.baselines import log_fold_change
 from cdn_sc.metrics.baselines import rivals as score_rivals
 from cdn_sc.metrics.ranking import METRICS, is_trivial, rank_metrics, score_ranks
@@ -168,11 +169,13 @@ def evaluate(
     predictors
         Name -> model. Each gets a generator of its own for every pair, the same whatever else is evaluated.
     rivals
-        Whether to score the rivals of `cdn_sc.metrics.rivals`, too.
+        Whether to score the rivals of `cdn_sc.metrics.rivals`, too: those of other packages where these are
+        installed.
     by
         Attributes of the pairs that `summary` tells apart, next to the method.
     tell_kind
-        Whether predictors are told the pair's attribute `kind`; else they get None.
+        Whether predictors are told the pair's attribute `kind`; else they get None. The rival `one_sided_t`
+        is told it too, and is left out else.
     n_bootstrap
         Number of resamples for the intervals.
     seed
@@ -212,11 +215,14 @@ def evaluate(
     if not predictors and not rivals:
         raise ValueError("nothing to evaluate: no predictors, and rivals=False")
     started = perf_counter()
+    if rivals:
+        say_what_is_left_out()
     settings = {
         "package_version": version("cdn-sc"),
         "numpy_version": np.__version__,
         "seed": seed,
         "rivals": rivals,
+        **({"rival_packages": installed()} if rivals else {}),
         "predictors": {name: _describe(predictor) for name, predictor in predictors.items()},
         "tell_kind": tell_kind,
         **dict(description or {}),
@@ -343,7 +349,9 @@ def _score_pair(
         scored[name] = scores, perf_counter() - started
     if with_rivals:
         started = perf_counter()
-        by_rival = score_rivals(pair.control, pair.perturbed, rng=stream(1))
+        # of pairs without a kind the rivals are the same as of others, or means would be over different pairs
+        told = {"kind": str(pair.attributes.get("kind", "unknown"))} if tell_kind else {}
+        by_rival = score_rivals(pair.control, pair.perturbed, rng=stream(1), **told)
         seconds = perf_counter() - started
         if clash := sorted(set(by_rival) & set(scored)):
             raise ValueError(f"predictors may not have the name of a rival: {clash}")

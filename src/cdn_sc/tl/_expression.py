@@ -14,7 +14,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from cdn_sc.errors import InputError, MissingNameError, did_you_mean
-from cdn_sc.tl._regroup import regroup
+from cdn_sc.tl._regroup import forget_pages, regroup
 from cdn_sc.tl._remedies import Place
 
 # Rows of a file are read in windows of this size where many of them are wanted.
@@ -142,6 +142,7 @@ class Expression:
         """
         if self._places is not None:
             index = self._places[index]
+            forget_pages(self._values)
         if isinstance(self._values, np.ndarray):
             chosen = index if self._columns is None else np.ix_(index, self._columns)
             return _computable(np.asarray(self._values[chosen]))

@@ -1,5 +1,6 @@
 """Rows of a file in another order: copied to a scratch file in one pass, in place of scattered reads."""
 
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,26 @@ def regroup(values: Any, order: np.ndarray, folder: Path, read: Callable[[Any, i
     # without scipy's checks, which would read all of it
     matrix.data, matrix.indices, matrix.indptr = parts
     return matrix
+
+
+def forget_pages(values: Any) -> None:
+    """Take what was read of a scratch file out of the process's memory; it is read again when looked at.
+
+    Parameters
+    ----------
+    values
+        What :func:`regroup` returned.
+    """
+    for array in (values.data, values.indices) if sparse.issparse(values) else (values,):
+        pages = getattr(_owner(array), "_mmap", None)
+        if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+
+def _owner(array: Any) -> Any:
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return array
 
 
 class _Scratch:
