@@ -122,7 +122,8 @@ def forget_pages(values: Any) -> None:
     values
         What :func:`regroup` returned.
     """
-    for array in (values.data, values.indices) if sparse.issparse(values) else (values,):
+    arrays = (values,) if isinstance(values, np.ndarray) else (values.data, values.indices)
+    for array in arrays:
         pages = getattr(_owner(array), "_mmap", None)
         if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
