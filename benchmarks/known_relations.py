@@ -116,8 +116,8 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
     note = (
-        f"Mean average precision, {chosen.networks} networks of 8 groups, 200 genes, 1,000 to 4,000 control and "
-        f"100 to 500 perturbed cells; intervals over networks. {model.name} {model.version}. {machine()}."
+        f"Mean average precision, {chosen.networks} networks of 8 groups, 200 genes, 1,000 to 4,000 control "
+        f"and 100 to 500 perturbed cells; intervals over networks. {model.name} {model.version}. {machine()}."
     )
     write_table("known_relations", pd.DataFrame(rows).fillna(""), note, chosen.output)
 

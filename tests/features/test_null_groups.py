@@ -7,7 +7,10 @@ from cdn_sc._contrasts import within_conditions
 from cdn_sc.features import FEATURES, gene_inputs, summarize_control
 from cdn_sc.simulate import screen_pairs
 
-NAMES = ("linear_variance", "quadratic_variance", "residual_0", "residual_1", "linear_residual")
+NAMES = (
+    "linear_variance", "quadratic_variance", "residual_0", "residual_1", "linear_residual", "fitted_shift",
+    "fitted_variance",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
