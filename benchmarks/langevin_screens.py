@@ -192,9 +192,9 @@ def main() -> None:
             )  # fmt: skip
             print(rows[-1], flush=True)
     note = (
-        f"Mean average precision, {chosen.networks} networks of {chosen.groups} groups, {chosen.genes} "
-        f"genes, {chosen.control:,} control and {chosen.perturbed} perturbed cells. {model.name} {model.version}. "
-        f"{machine()}."
+        f"Mean average precision, {chosen.networks} networks x {chosen.groups} groups, {chosen.genes} genes, "
+        f"{chosen.control:,} control and {chosen.perturbed} perturbed cells. "
+        f"{model.name} {model.version}. {machine()}."
     )
     write_table("langevin_screens", pd.DataFrame(rows), note, chosen.output)
 
