@@ -32,7 +32,7 @@ class NoNetwork:
     """Takes the place of a model."""
 
     name, version, sha256 = "none", "", ""
-    uses_graphs = takes_kind = uses_correlations = False
+    uses_graphs = takes_kind = takes_relations = uses_correlations = False
     min_genes, max_subsets = 1, None
     device = "cpu"
 

@@ -15,7 +15,9 @@ from cdn_sc.cli import main
 
 def prepare(control, perturbed, **options):
     change = perturbed.mean(0) - control.mean(0)
-    return SimpleNamespace(logits=np.abs(change), columns={"t_statistic": change.astype(np.float32)})
+    return SimpleNamespace(
+        logits=np.abs(change), columns={"t_statistic": change.astype(np.float32)}, kinds=None
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,7 @@ def stand_in(monkeypatch):
         uses_graphs=False,
         takes_kind=True,
         uses_correlations=False,
+        takes_relations=False,
         device="cpu",
         prepare=prepare,
         prepare_control=lambda control, contrasts: None,

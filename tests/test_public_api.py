@@ -14,12 +14,12 @@ import cdn_sc
 NAMESPACES = ("tl", "pl", "get", "datasets", "metrics", "simulate", "models")
 # What may stand before the keyword-only arguments, by namespace.
 POSITIONAL = {
-    "tl": ("adata", "groupby", "control", "groups"),
+    "tl": ("adata", "groupby", "control", "groups", "targets"),
     "pl": ("adata", "groups", "group", "gene", "result"),
     "get": ("adata", "group", "gene"),
 }
 # What returns something else than the object that it was given.
-LEAVE_ADATA_ALONE = ("fine_tune",)
+LEAVE_ADATA_ALONE = ("fine_tune", "relations_from_screen")
 
 
 def public_names():

@@ -9,6 +9,8 @@ import numpy as np
 LARGEST_SHARE = 0.05
 # One cell less its own mean is nothing.
 FEWEST_OF_A_CONDITION = 2
+# Where cells are drawn, little is left of fewer once their mean is taken out.
+ENOUGH_OF_A_CONDITION = 10
 
 
 def most_of_a_condition(n_control: int, sizes: Sequence[int]) -> int:

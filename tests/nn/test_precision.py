@@ -32,6 +32,7 @@ def gene_batch(config):
             features=torch.from_numpy(rng.normal(size=(1, n, config.features))),
             neighbours=torch.from_numpy(rng.integers(0, n, (n, 4))),
             edges=torch.from_numpy(rng.normal(size=(1, n, 4, config.edges))),
+            known=None,
         )
         for n in (7, 9)
     ]

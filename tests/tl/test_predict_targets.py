@@ -25,7 +25,7 @@ def test_result_has_the_documented_fields(screen, predictor):
     options = {"kind": "knockdown", "n_subsets": 7, "estimator": "causal-learn", "test": "kci"}
     assert predict_targets(screen, "perturbation", "control", **options) is None
     result = screen.uns["cdn_targets"]
-    assert set(result) == {"params", "table", "skipped"}
+    assert set(result) == {"params", "table", "groups", "skipped"}
     table = result["table"]
     assert list(table.columns) == ["group", "gene", "rank", "score", "logfoldchange", "noise"]
     assert list(table["group"].cat.categories) == GROUPS
@@ -50,6 +50,8 @@ def test_result_has_the_documented_fields(screen, predictor):
         "model_version": "1.2",
         "model_sha256": "ab" * 32,
         "kind": "knockdown",
+        "relations": "",
+        "relations_key": "",
         "layer": "",
         "use_raw": False,
         "mask_var": "",

@@ -169,7 +169,7 @@ def test_bad_conversions(screen, converted):
     before = screen.uns["cdn_targets"]
     with pytest.raises(ValueError, match="key_added='cdn_targets' holds predicted targets"):
         to_rank_genes_groups(screen, key_added="cdn_targets")
-    assert set(screen.uns["cdn_targets"]) == set(before) == {"params", "table", "skipped"}
+    assert set(screen.uns["cdn_targets"]) == set(before) == {"params", "table", "groups", "skipped"}
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [0.0, 1.0, 2.0], [False, True, None]])

@@ -361,7 +361,7 @@ def test_what_joining_leaves_of_a_result_is_replaced(screen, predictor):
         ):
             reads(both)
     assert len(scored(both)) == 48
-    assert set(both.uns["cdn_targets"]) == {"params", "table", "skipped"}
+    assert set(both.uns["cdn_targets"]) == {"params", "table", "groups", "skipped"}
 
 
 @pytest.mark.parametrize(

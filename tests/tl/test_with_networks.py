@@ -49,7 +49,7 @@ def test_statistics_of_each_gene(screen, network):
         screen, "perturbation", "control", model=network, mask_var=chosen, device="cpu", progress=False
     )
     table = cdn_sc.get.predicted_targets_df(screen, "x/y").set_index("gene")
-    elsewhere = ["score_elsewhere"] if network.config.architecture == "gene_transformer" else []
+    elsewhere = ["score_elsewhere", "direction"] if network.config.architecture == "gene_transformer" else []
     assert list(table.columns[3:]) == ["t_statistic", "wilcoxon_statistic", *elsewhere]
     assert (table[table.columns[3:]].dtypes == np.float32).all()
     for gene, row in table.iterrows():

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from cdn_sc._contrasts import FEWEST_OF_A_CONDITION, contrasts_of_condition, most_of_a_condition
+from cdn_sc._contrasts import (
+    ENOUGH_OF_A_CONDITION,
+    FEWEST_OF_A_CONDITION,
+    contrasts_of_condition,
+    most_of_a_condition,
+)
 from cdn_sc._logging import logger
 from cdn_sc.tl._checks import LARGEST_VALUE
 from cdn_sc.tl._expression import Expression, dense, digest_of, is_sparse
@@ -154,9 +159,9 @@ def _draw(
     left = number
     for place in rng.permutation(len(names)):
         of_it = conditions[names[place]]
-        size = min(len(of_it), max(FEWEST_OF_A_CONDITION, number * len(of_it) // total))
+        size = min(len(of_it), max(ENOUGH_OF_A_CONDITION, number * len(of_it) // total))
         size = min(size, left)
-        if size < min(len(of_it), FEWEST_OF_A_CONDITION):
+        if size < min(len(of_it), ENOUGH_OF_A_CONDITION):
             continue
         left -= size
         drawn[names[place]] = of_it[draw_by_name(cell_names[of_it], size, seed, "screen")]
