@@ -285,8 +285,8 @@ class Reading:
         # those of the linear regressions, whose covariances with the neighbours are read too
         self.left, self.left_variance = left, base
         # what the neighbours tell of each gene: how it moved, and how much it varies
-        moved = np.clip(told.mean(axis=0) / np.sqrt(told_before + 1e-3) / self.error, -50, 50)
-        varies = np.log((told.var(axis=0) + 1e-3) / (told_before + 1e-3)) / (np.sqrt(2) * self.error)
+        moved = np.clip(told.mean(axis=0) / np.sqrt(told_before + 0.03) / self.error, -50, 50)
+        varies = np.log((told.var(axis=0) + 0.03) / (told_before + 0.03)) / (np.sqrt(2) * self.error)
         return features | {
             "fitted_shift": squash(moved),
             "fitted_variance": squash(varies),
@@ -438,7 +438,7 @@ class Reading:
                 if np.isnan(w):
                     weights[source, target] = np.sign(observed[source, target])
                 else:
-                    weights[source, target] = np.sign(w) * min(abs(w) / np.median(known), 3)
+                    weights[source, target] = np.sign(w) * min(abs(w) / np.median(known), 4)
         agreeing = weights * np.where(weights * observed > 0, np.abs(observed), 0)
         rows, supported = (
             np.stack([row / max(np.linalg.norm(row), least) for row in matrix])
@@ -453,7 +453,7 @@ class Reading:
         effects, _ = deconvolve(rows, self.change, norm)
         agreement = (rows * observed).sum(axis=1)
         projection, free = rows @ self.change, rows @ self.free_change
-        borne_out = supported @ self.change
+        borne_out = supported @ self.free_change
         return {
             "known_projection": squash(projection),
             "known_residual_projection": squash(rows @ self.residual[1]),

@@ -209,7 +209,7 @@ def test_a_screen_becomes_a_table(reference):
     ]  # fmt: skip
     assert np.sign(strong["weight"]).tolist() == [1, -1, 1]
     assert not (found["source"] == found["target"]).any()
-    assert (found["weight"].abs() > 3).all()
+    assert (found["weight"].abs() > 2).all()
     pd.testing.assert_frame_equal(reference.obs, before.obs)
     np.testing.assert_array_equal(reference.X, before.X)
     assert not reference.uns

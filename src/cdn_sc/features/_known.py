@@ -33,7 +33,7 @@ KNOWN_FEATURES = (
 )  # fmt: skip
 KNOWN_EDGE_FEATURES = ("known_target", "known_source")
 # Weights of a gene's relations count up to so many times their median
-LARGEST_WEIGHT = 3.0
+LARGEST_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def known_features(
         return (tensors[name] @ values.T.contiguous()).T
 
     projection = product("forward", change)
-    free = product("forward", without_programmes(control, change))
-    supported = product("supported", change)
+    specific = without_programmes(control, change)
+    free, supported = product("forward", specific), product("supported", specific)
     effects, _ = explain(
         lambda effects: product("back", effects), lambda left: product("forward", left), change, known.norm
     )

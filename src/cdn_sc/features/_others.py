@@ -25,6 +25,8 @@ OTHERS_FEATURES = (
     "residual_projection_rank", "correlation_kept_rank", "regression_kept_rank",
     "quadratic_variance_rank", "linear_variance_rank", "fitted_shift_rank", "fitted_variance_rank",
 )  # fmt: skip
+# Of what neighbours tell of a gene, shares of its variance far below this say nothing
+LEAST_FITTED = 0.03
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ def _fitted(comparison: Comparison) -> dict[str, Tensor]:
     """
     error = comparison.inverse_cells.sqrt()
     usual = torch.from_numpy(comparison.control.linear.fitted_variance).float().to(error.device)
-    shift = (comparison.fitted_mean / (usual + 1e-3).sqrt() / error).clamp(-50, 50)
-    log_ratio = torch.log((comparison.fitted_variance + 1e-3) / (usual + 1e-3)) / (2.0**0.5 * error)
+    shift = (comparison.fitted_mean / (usual + LEAST_FITTED).sqrt() / error).clamp(-50, 50)
+    after = comparison.fitted_variance
+    log_ratio = torch.log((after + LEAST_FITTED) / (usual + LEAST_FITTED)) / (2.0**0.5 * error)
     ranks = {"fitted_shift_rank": shift.abs(), "fitted_variance_rank": -log_ratio}
     return {"fitted_shift": squash(shift), "fitted_variance": squash(log_ratio)} | rank_features(ranks)

@@ -12,8 +12,9 @@ from cdn_sc.simulate.regulation import RegulatoryNetwork, steady_state
 
 # Log fold change of the genes that a reference screen knocked down
 REFERENCE_STRENGTH = -1.5
-# A gene responds in a reference screen from this standardised change on
-RESPONDS = 3.0
+# A gene responds in a reference screen from this standardised change on: weak responses weigh little, but
+# there are many of them
+RESPONDS = 2.0
 # Control cells of a reference screen that is simulated
 REFERENCE_CONTROLS = 2000
 
@@ -35,12 +36,16 @@ class TableQuality:
         Share of the entries whose sign is not known.
     wrong_sign
         Share of the true entries with the wrong sign.
+    of_regulators
+        Share of the wrong entries that are about genes that do regulate some, as in tables of transcription
+        factors; the others are about any gene.
     reference
         Whether the table says what perturbing genes did in a screen of related cells, in place of edges.
     rewired
         Of a reference screen: share of the edges that lead to another gene than here.
-    cells
-        Of a reference screen: cells of each perturbed gene.
+    cells, threshold
+        Of a reference screen: cells of each perturbed gene, and the standardised change from which a gene
+        counts as responding.
     simulated
         Of a reference screen: simulate all of its cells, in place of their expected change and its error.
     """
@@ -50,9 +55,11 @@ class TableQuality:
     uneven: float = 0.0
     unsigned: float = 0.0
     wrong_sign: float = 0.0
+    of_regulators: float = 0.0
     reference: bool = False
     rewired: float = 0.0
     cells: int = 100
+    threshold: float = RESPONDS
     simulated: bool = False
 
 
@@ -64,9 +71,11 @@ def draw_quality(rng: np.random.Generator) -> TableQuality:
         uneven=float(rng.choice([0.0, rng.uniform(0.0, 1.0)])),
         unsigned=float(rng.choice([0.0, 1.0, rng.uniform(0.0, 1.0)], p=[0.6, 0.2, 0.2])),
         wrong_sign=float(rng.uniform(0.0, 0.1)),
+        of_regulators=float(rng.choice([0.0, rng.uniform(0.0, 1.0)])),
         reference=bool(rng.random() < 0.35),
         rewired=float(rng.uniform(0.0, 0.7)),
         cells=round(float(np.exp(rng.uniform(np.log(20.0), np.log(500.0))))),
+        threshold=float(rng.uniform(1.5, 4.0)),
     )
 
 
@@ -120,7 +129,8 @@ def _curated(
     else:
         n_wrong, taken = number, np.zeros_like(taken)
     sign = np.sign(weights[taken]) * np.where(rng.random(int(taken.sum())) < quality.wrong_sign, -1.0, 1.0)
-    wrong = _wrong_entries(sources, sources * n_genes + targets, n_genes, n_wrong, rng)
+    edges_here = sources * n_genes + targets
+    wrong = _wrong_entries(sources, edges_here, n_genes, n_wrong, quality.of_regulators, rng)
     values = np.concatenate([sign, rng.choice([-1.0, 1.0], len(wrong), p=[0.3, 0.7])])
     if rng.random() < 0.5:
         values *= np.exp(rng.normal(0.0, 0.5, values.size))
@@ -134,17 +144,22 @@ def _curated(
 
 
 def _wrong_entries(
-    sources: np.ndarray, edges: np.ndarray, n_genes: int, number: int, rng: np.random.Generator
+    sources: np.ndarray,
+    edges: np.ndarray,
+    n_genes: int,
+    number: int,
+    of_regulators: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """So many pairs that are no edges, as source x genes + target: mostly of genes that regulate some."""
+    """So many pairs that are no edges, as source x genes + target."""
     regulators = sources if sources.size else np.arange(n_genes)
     found = np.zeros(0, dtype=np.int64)
     for _ in range(8):  # of a tiny panel there may not be so many
         lacking = number - found.size
         if lacking <= 0:
             break
-        of_regulators = rng.random(lacking) < 0.7
-        first = np.where(of_regulators, rng.choice(regulators, lacking), rng.integers(0, n_genes, lacking))
+        known = rng.random(lacking) < of_regulators
+        first = np.where(known, rng.choice(regulators, lacking), rng.integers(0, n_genes, lacking))
         second = rng.integers(0, n_genes, lacking)
         drawn = (first * n_genes + second)[first != second]
         found = np.union1d(found, drawn[~np.isin(drawn, edges)])
@@ -164,7 +179,7 @@ def _reference(
     changes = _simulated_changes if quality.simulated else _expected_changes
     change = changes(related, genes, perturbed, rng, quality.cells)
     # the screen has few control cells beside: what it calls a response is partly chance
-    sources, targets = np.nonzero(np.abs(change) > RESPONDS)
+    sources, targets = np.nonzero(np.abs(change) > quality.threshold)
     return KnownRelations.of_entries(genes.size, perturbed[sources], targets, -change[sources, targets])
 
 

@@ -25,7 +25,7 @@ def relations_from_screen(
     targets: Mapping[Any, Any] | None = None,
     *,
     kind: str = "knockdown",
-    threshold: float = 3.0,
+    threshold: float = 2.0,
     layer: str | None = None,
     use_raw: bool = False,
     min_cells: int = 10,
@@ -50,7 +50,8 @@ def relations_from_screen(
         What the screen did: after `knockdown`, `knockout` and `activity` (loss of activity) a response
         downwards means that the gene is activated by the target, after `activation` one upwards.
     threshold
-        Absolute Welch t from which a gene counts as responding.
+        Absolute Welch t from which a gene counts as responding. Weak responses weigh little in predictions,
+        but there are many of them.
     layer, use_raw
         Where the values are, as of :func:`cdn_sc.tl.predict_targets`.
     min_cells
