@@ -82,8 +82,8 @@ def main() -> None:
             mean = of_kind[rule].mean()
             shown.append({"kind": kind, "own cells": rule, "mAP": mean, "difference": gained})
     note = (
-        f"{chosen.networks} networks of {chosen.groups} groups a kind, {chosen.genes} genes, 1,500 control and "
-        f"150 perturbed cells; intervals over networks. {model.name} {model.version}. {machine()}."
+        f"{chosen.networks} networks of {chosen.groups} groups a kind, {chosen.genes} genes, 1,500 control "
+        f"and 150 perturbed cells; intervals over networks. {model.name} {model.version}. {machine()}."
     )
     write_table("own_cells", pd.DataFrame(shown), note, chosen.output)
 
