@@ -542,7 +542,7 @@ def test_gpu_on_a_cpu(script, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module.speed, "N_CONTROL", 60)
     monkeypatch.setattr(module.speed, "N_PERTURBED", 30)
     small = ["--device", "cpu", "--genes", "8", "--groups", "6", "--side", "64", "--repeats", "1"]
-    module.main([*small, "--jobs", "1", "--output", str(tmp_path)])
+    module.main([*small, "--jobs", "1", "--model", "cdn-scm", "--output", str(tmp_path)])
     said = capsys.readouterr().out
     assert "Rates of products at 8 genes" in said
     screens = pd.read_csv(tmp_path / "gpu_screen.csv")
@@ -551,6 +551,12 @@ def test_gpu_on_a_cpu(script, tmp_path, capsys, monkeypatch):
     parts = pd.read_csv(tmp_path / "gpu_attention.csv")
     assert parts["attention of"].tolist() == ["encoder", "comparison"] * 3
     assert (parts[["ms", "share of large product", "share of own products"]] > 0).all(axis=None)
+    # the default model has no attention of genes to genes
+    module.main([*small, "--jobs", "1", "--precision", "float32", "--output", str(tmp_path / "default")])
+    assert [path.name for path in sorted((tmp_path / "default").iterdir())] == ["gpu.md", "gpu_screen.csv"]
+    screens = pd.read_csv(tmp_path / "default" / "gpu_screen.csv")
+    assert screens["largest difference from the CPU"].tolist() == [0.0]
+    capsys.readouterr()
     with pytest.raises(SystemExit):
         module.main(["--device", "cpu", "--groups", "4"])
     assert "more than 4" in capsys.readouterr().err

@@ -111,8 +111,28 @@ def test_mask_is_the_choice(predictor, sparse_genes):
     chosen = np.isin(np.arange(10), [1, 3, 4, 6, 9])
     # the rule is not asked, but what is constant in all cells has no score
     assert genes_of(sparse_genes, mask_var=chosen) == named(1, 3, 4, 9)
-    assert genes_of(sparse_genes, mask_var=chosen, min_detection=1, n_genes=1) == named(1, 3, 4, 9)
+    with pytest.warns(UserWarning, match="n_genes=1, min_detection=1 without effect: mask_var says which"):
+        found = genes_of(sparse_genes, mask_var=chosen, min_detection=1, n_genes=1)
+    assert found == named(1, 3, 4, 9)
+    params = sparse_genes.uns["cdn_targets"]["params"]
+    assert (params["n_genes"], params["min_detection"]) == (-1, -1)
     assert genes_of(sparse_genes, "A", mask_var=chosen) == named(1, 4, 9)
+
+
+def test_a_mask_is_the_panel_whichever_groups_are_scored(sparse_genes):
+    """Also of genes that are silent but in a group that is not scored: no other group's scores move."""
+    options = {
+        "model": small_network(), "device": "cpu", "mask_var": np.ones(sparse_genes.n_vars, dtype=bool),
+        "correlations": "control", "progress": False,
+    }  # fmt: skip
+    tables = {}
+    for groups in ("all", ["A"]):
+        cdn_sc.tl.predict_targets(sparse_genes, "perturbation", "control", groups=groups, **options)
+        table_of_all = sparse_genes.uns["cdn_targets"]["table"]
+        tables[str(groups)] = table_of_all[table_of_all["group"] == "A"].set_index("gene")["score"]
+    together, alone = tables.values()
+    assert list(together.index) == list(alone.index)
+    np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 def test_limit_takes_the_most_changed_of_any_group(predictor, screen):
@@ -145,7 +165,9 @@ def test_models_with_a_limit_choose_for_each_group(predictor, sparse_genes):
     predictor.max_genes = 1000
     everywhere = named(0, 1, 4, 5, 7, 8, 9)
     assert genes_of(sparse_genes, "A") == everywhere
-    assert genes_of(sparse_genes, "B", min_detection=1) == everywhere | named(2, 3)
+    with pytest.warns(UserWarning, match="min_detection=1 without effect: the model fake chooses its genes"):
+        found = genes_of(sparse_genes, "B", min_detection=1)
+    assert found == everywhere | named(2, 3)
     assert not predictor.controls
     assert sparse_genes.uns["cdn_targets"]["params"]["n_genes"] == 1000
     predictor.max_genes = 3

@@ -230,7 +230,7 @@ def test_candidates_follow_welchs_t(screen, predictor):
 def test_mask_var_replaces_the_choice(screen, predictor, as_column):
     mask = np.isin(np.arange(12), [2, 3, 5])
     screen.var["mine"] = mask
-    table = table_of(screen, mask_var="mine" if as_column else mask, n_genes=1)
+    table = table_of(screen, mask_var="mine" if as_column else mask)
     assert set(table["gene"]) == {"gene2", "gene3", "gene5"}
     assert screen.uns["cdn_targets"]["params"]["mask_var"] == ("mine" if as_column else "array")
 

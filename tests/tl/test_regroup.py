@@ -1,6 +1,9 @@
 """Files in which the cells of a group are scattered: read from a copy in the order of the groups."""
 
 import logging
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import anndata as ad
@@ -9,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cdn_sc.tl import _regroup
+from cdn_sc.tl import _expression, _regroup
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._regroup import rows_by_group
@@ -105,10 +108,22 @@ def test_few_rows_of_a_file_are_read_as_they_lie(tmp_path: Path) -> None:
 def test_without_room_for_a_copy_the_file_is_read_as_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    class Full:
+        """Stands for a file on a full disk."""
 
-    monkeypatch.setattr(_regroup._Scratch, "write", full)
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def seek(self, place: int) -> None:
+            pass
+
+        def write(self, values: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_regroup, "TemporaryFile", lambda **_: Full())
     adata = _screen()
     backed = _backed(adata, tmp_path / "x.h5ad", "csr")
     expression = Expression(backed)
@@ -131,12 +146,16 @@ def test_an_error_while_the_copy_is_read_is_not_taken_for_one_of_its_making(tmp_
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the memory of maps is not told here")
 @pytest.mark.parametrize("container", ["csr", "dense"])
-def test_what_was_read_of_the_copy_does_not_stay_in_memory(tmp_path: Path, container: str) -> None:
+def test_what_was_read_of_the_copy_does_not_stay_in_memory(
+    tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def in_memory() -> int:
         sizes, ours = [0], False
         for line in Path("/proc/self/smaps").read_text().splitlines():
             if "-" in line.split()[0]:
-                ours = "cdn-sc-" in line
+                ours = str(tmp_path) in line and "deleted" in line
             elif ours and line.startswith("Rss:"):
                 sizes.append(int(line.split()[1]))
         return sum(sizes)
@@ -153,3 +172,55 @@ def test_what_was_read_of_the_copy_does_not_stay_in_memory(tmp_path: Path, conta
         assert in_memory() == 0
         assert values.rows(arms.control).sum() == read
     backed.file.close()
+
+
+def test_nothing_is_left_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    """The copy has no name: what a killed process was reading goes with it."""
+    _backed(_screen(), tmp_path / "x.h5ad", "csr").file.close()
+    code = f"""
+import os, signal, tempfile
+import anndata as ad
+from cdn_sc.tl._expression import Expression
+from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._regroup import rows_by_group
+tempfile.tempdir = {str(tmp_path)!r}
+backed = ad.read_h5ad({str(tmp_path / "x.h5ad")!r}, backed="r")
+expression = Expression(backed)
+with rows_by_group(expression, split_into_arms(backed, "label", "control", "all")) as values:
+    assert values is not expression
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5ad"]
+
+
+def test_conditions_that_are_not_read_are_not_copied(tmp_path: Path) -> None:
+    adata = _screen()
+    backed = _backed(adata, tmp_path / "x.h5ad", "csr")
+    expression = Expression(backed)
+    arms = split_into_arms(backed, "label", "control", ["a"])
+    sizes = []
+    for conditions in (True, False):
+        with rows_by_group(expression, arms, conditions=conditions) as values:
+            sizes.append(values._values.shape[0])
+            np.testing.assert_array_equal(_dense(values.rows(arms.control)), adata.X[arms.control])
+    backed.file.close()
+    assert sizes == [62, 50]
+
+
+def test_a_file_that_cannot_be_read_is_not_blamed_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    backed = _backed(_screen(), tmp_path / "x.h5ad", "csr")
+    expression = Expression(backed)
+    arms = split_into_arms(backed, "label", "control", "all")
+
+    def broken(values: object, start: int, stop: int) -> object:
+        raise OSError("Can't synchronously read data")
+
+    monkeypatch.setattr(_expression, "_run_of_file", broken)
+    with caplog.at_level(logging.WARNING, logger="cdn_sc"), rows_by_group(expression, arms) as values:
+        assert values is expression
+    backed.file.close()
+    assert not caplog.text

@@ -168,10 +168,12 @@ class Panel:
 
         Returns
         -------
-        Positions of genes that vary in the control cells or in a group.
+        Positions of genes that vary in the control cells or in a group; of a mask all, so that the panel is
+        the same whichever groups are scored, or none where not one of them varies.
         """
-        allowed = self._varies if mask is not None else self._varies & self._expressed
-        return _strongest(allowed, self._strength, n_genes, mask, self._places)
+        if mask is not None:
+            return np.flatnonzero(mask if (self._varies & mask).any() else np.zeros_like(mask))
+        return _strongest(self._varies & self._expressed, self._strength, n_genes, None, self._places)
 
 
 def _strongest(

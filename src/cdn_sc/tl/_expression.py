@@ -1,9 +1,9 @@
 """Rows of an expression matrix, whatever its kind, read without densifying the matrix."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from copy import copy
 from hashlib import sha256
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -77,9 +77,16 @@ class Expression:
         if isinstance(values, CSCDataset):
             # Rows of a column-compressed file are spread over all of it: read it once, kept sparse.
             values = values.to_memory()
-        if isinstance(values, CSRDataset) or is_file_array(values):
+        if isinstance(values, CSRDataset):
+            self._check_starts(values.group["indptr"][:], len(values.group["indices"]))
+            return values
+        if is_file_array(values):
             return values
         if is_sparse(values):
+            if values.format in ("csr", "csc"):
+                self._check_starts(values.indptr, len(values.indices))
+            if values.format == "csc":
+                self._check_places(values.indices, values.shape[0])
             return _native(values).tocsr() if values.dtype.kind in "biuf" else values
         if np.ma.is_masked(values):
             raise InputError(
@@ -93,6 +100,24 @@ class Expression:
             "numpy array, a scipy sparse matrix or array, or a backed AnnData is wanted. For lazy arrays "
             "call adata.to_memory() first."
         )
+
+    def _check_starts(self, starts: Any, n_stored: int) -> None:
+        """Raise where the rows of a compressed matrix begin at places that cannot be."""
+        starts = np.asarray(starts)
+        if starts.size and (starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > n_stored):
+            raise InputError(
+                f"{self.name} is a damaged sparse matrix: its rows (indptr) begin at places that do not "
+                "ascend from 0 to the number of stored values. Write the object anew from where it came from."
+            )
+
+    def _check_places(self, places: np.ndarray, most: int) -> None:
+        """Raise where values of a compressed matrix lie outside of it: compiled code would go there."""
+        if places.size and not 0 <= int(places.min()) <= int(places.max()) < most:
+            wrong = places[(places < 0) | (places >= most)][0]
+            raise InputError(
+                f"{self.name} is a damaged sparse matrix: it has a value at the place {wrong} (indices), "
+                f"where places from 0 to {most - 1} are. Write the object anew from where it came from."
+            )
 
     @property
     def places_by_name(self) -> np.ndarray:
@@ -109,23 +134,25 @@ class Expression:
         """Whether rows are read from a file each time."""
         return not isinstance(self._values, np.ndarray) and not is_sparse(self._values)
 
-    def regrouped(self, order: np.ndarray, folder: Path) -> "Expression":
+    def regrouped(self, order: np.ndarray, files: ExitStack) -> "Expression":
         """Copy rows of a file into a scratch file, in another order, in one pass over the file.
 
         Parameters
         ----------
         order
             The rows wanted, each once, in the order in which they will be read.
-        folder
-            Where the scratch file is made.
+        files
+            Closes the scratch file, which is gone then.
 
         Raises
         ------
+        ScratchError
+            If there is no room for the copy.
         OSError
-            If the file cannot be read, or there is no room for its copy.
+            If the file cannot be read.
         """
         copied = copy(self)
-        copied._values = regroup(self._values, order, folder, _run_of_file)
+        copied._values = regroup(self._values, order, files, _run_of_file)
         copied._places = np.full(self.shape[0], -1)
         copied._places[order] = np.arange(len(order))
         return copied
@@ -152,6 +179,8 @@ class Expression:
         else:
             with self._lock:
                 rows = _rows_of_file(self._values, index)
+        if is_sparse(rows):
+            self._check_places(rows.indices, rows.shape[1])
         if self._columns is not None:
             rows = rows[:, self._columns]
         if is_sparse(rows):

@@ -11,6 +11,7 @@ from cdn_sc.errors import InputError
 if TYPE_CHECKING:
     from cdn_sc.predictors import Predictor
 
+MIN_DETECTION = 0.01
 # Those of `predict_targets`: what nobody set calls for no warning.
 _DEFAULTS = {
     "kind": "",
@@ -77,6 +78,36 @@ def options_with_effect(
         why = " and ".join(dict.fromkeys(_WHY[name] for name in set_in_vain))
         warnings.warn(f"{listed} without effect: the model {predictor.name} {why}.", stacklevel=3)
     return given | {name: -1 if name == "n_subsets" else "" for name in ignored}
+
+
+def warn_of_idle_rules(
+    predictor: "Predictor", mask: np.ndarray | None, n_genes: int | None, min_detection: float
+) -> None:
+    """Warn of rules for the choice of genes that were set to no effect.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    mask
+        Genes of the user's choice; then no other rule is asked.
+    n_genes, min_detection
+        As given to `predict_targets`.
+    """
+    of_model = predictor.max_genes is not None
+    idle = {
+        "n_genes": n_genes is not None and mask is not None,
+        "min_detection": min_detection != MIN_DETECTION and (of_model or mask is not None),
+    }
+    values = {"n_genes": n_genes, "min_detection": min_detection}
+    if any(idle.values()):
+        listed = ", ".join(f"{name}={values[name]!r}" for name, is_idle in idle.items() if is_idle)
+        why = (
+            "mask_var says which genes are scored"
+            if mask is not None
+            else (f"the model {predictor.name} chooses its genes for each group, as published")
+        )
+        warnings.warn(f"{listed} without effect: {why}.", stacklevel=3)
 
 
 def number_of_genes(

@@ -22,7 +22,13 @@ from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
-from cdn_sc.tl._options import check_options, number_of_genes, options_with_effect
+from cdn_sc.tl._options import (
+    MIN_DETECTION,
+    check_options,
+    number_of_genes,
+    options_with_effect,
+    warn_of_idle_rules,
+)
 from cdn_sc.tl._pipeline import score_groups
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._regroup import rows_by_group
@@ -50,7 +56,7 @@ def predict_targets(
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
     n_genes: int | None = None,
-    min_detection: float = 0.01,
+    min_detection: float = MIN_DETECTION,
     n_subsets: int = 50,
     estimator: str = "fci",
     test: str = "fisherz",
@@ -208,7 +214,8 @@ def predict_targets(
         `model_version`, `model_sha256`, `kind`, `relations` (how many, as text), `relations_key`, `layer`,
         `use_raw`, `mask_var`, `n_genes`, `min_detection`, `n_subsets`, `estimator`, `test`, `correlations`,
         `precision`, `min_cells`, `seed`, `version` (of cdn-sc); an empty str stands for what was not given
-        or has no effect on the model, and -1 for `n_genes=None` and for an `n_subsets` without effect.
+        or has no effect on the model, and -1 for `n_genes=None` and for an `n_subsets`, `n_genes` or
+        `min_detection` without effect.
 
     Raises
     ------
@@ -265,6 +272,7 @@ def predict_targets(
     check_type(expression, allow_counts=allow_counts)
     resolved_device = resolve_device(device)
     predictor = predictors.load_predictor(model, device=resolved_device, precision=precision)
+    warn_of_idle_rules(predictor, mask, n_genes, min_detection)
     n_genes = number_of_genes(predictor, mask, n_genes, expression.shape[1])
     warn_of_guides(expression, mask, arms)
     known = None
@@ -299,7 +307,8 @@ def predict_targets(
         relations=known,
     )
     at_once, threads_within = share_threads(n_jobs, len(arms.groups))
-    with rows_by_group(expression, arms) as values:
+    reads_screen = correlations == "screen" and predictor.uses_correlations
+    with rows_by_group(expression, arms, conditions=reads_screen) as values:
         scan_values(adata, values, arms.cells, allow_counts=allow_counts)
         # what is done once has all threads within its products; then they take groups
         with pools_held(at_once * threads_within):
@@ -324,8 +333,8 @@ def predict_targets(
             "layer": layer or "",
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",
-            "n_genes": -1 if n_genes is None else int(n_genes),
-            "min_detection": float(min_detection),
+            "n_genes": -1 if n_genes is None or mask is not None else int(n_genes),
+            "min_detection": -1.0 if mask is not None or predictor.max_genes else float(min_detection),
             "precision": precision,
             "min_cells": int(min_cells),
             "seed": seed,

@@ -169,7 +169,10 @@ class Scorer:
         varies = (self._control.statistics.varies | statistics.varies)[genes]
         among = "" if options.mask is None else " of mask_var"
         if not varies.any():
-            raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells")
+            rule = ""
+            if options.mask is None and self._panel is not None:
+                rule = f", of those that enough cells have (min_detection={options.min_detection:g})"
+            raise GroupSkippedError(f"no gene{among} varies in its cells or in the control cells{rule}")
         if genes.size < self.predictor.min_genes:
             raise GroupSkippedError(
                 f"{_count(genes.size, 'candidate gene')}{among}, and the model needs "
