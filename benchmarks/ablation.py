@@ -36,6 +36,7 @@ from cdn_sc.train.objective import batch_loss
 from cdn_sc.train.prepare import PreparedBatch, prepare_batch, prepare_step
 
 KINDS = ("knockdown", "activation", "knockout", "activity")
+FITTED = tuple(name for name in OTHERS_FEATURES if name.startswith("fitted_"))
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Variant:
     features: tuple[str, ...] = ()
     edges: bool = False
     kind: bool = False
+    known: bool = False
 
     def __call__(self, inputs: GeneBatch) -> GeneBatch:
         """Blank these inputs of a batch."""
@@ -56,7 +58,8 @@ class Variant:
             changed["edges"] = torch.zeros_like(inputs.edges)
         if self.kind:
             changed["kind"] = torch.zeros_like(inputs.kind)
-        return replace(inputs, **changed)
+        found = replace(inputs, **changed)
+        return found.without_relations() if self.known else found
 
 
 VARIANTS: dict[str, Callable[[GeneBatch], GeneBatch]] = {
@@ -66,7 +69,9 @@ VARIANTS: dict[str, Callable[[GeneBatch], GeneBatch]] = {
     "without deconvolution": Variant(features=DECONVOLUTION_FEATURES),
     "without neighbours": Variant(edges=True),
     "without the kind": Variant(kind=True),
-    "own statistics only": Variant(OTHERS_FEATURES + DECONVOLUTION_FEATURES, edges=True),
+    "without what neighbours tell": Variant(features=FITTED),
+    "without known relations": Variant(known=True),
+    "own statistics only": Variant(OTHERS_FEATURES + DECONVOLUTION_FEATURES, edges=True, known=True),
 }
 
 
