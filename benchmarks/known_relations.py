@@ -8,7 +8,7 @@ cells and the same tables. Needs decoupler (`pip install cdn-sc[rivals]`) for th
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def pairs_of(kind: str, networks: int, options: dict[str, Any]) -> Iterator[Any]
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default")
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--without-rival", action="store_true")
     parser.add_argument("--output", type=Path, default=None)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     model = load_predictor(chosen.model, columns=False)
     rows = []
     for kind in chosen.kinds:

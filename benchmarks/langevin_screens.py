@@ -15,7 +15,7 @@ Models are told the kind ("cas9" as knockout), and not; the rivals are those of 
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,7 @@ def groups_of(
         yield Pair(control, np.ascontiguousarray(part), np.array([target]), attributes, contrasts=contrasts)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default")
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--control", type=int, default=2000)
     parser.add_argument("--perturbed", type=int, default=200)
     parser.add_argument("--output", type=Path, default=None)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     model = load_predictor(chosen.model, columns=False)
     rows = []
     for sparse in (False, True):

@@ -9,6 +9,7 @@ for each group anew; with as many of them as there are, uncapped; and from the c
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def contrasts_by_rule(
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default")
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=16)
     parser.add_argument("--genes", type=int, default=200)
     parser.add_argument("--output", type=Path, default=None)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     model = load_predictor(chosen.model, columns=False)
     rows = []
     for kind in ("activity", "knockout"):
