@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
-from cdn_sc.models.files import build, read_safetensors, save
+from cdn_sc.models.files import build, read_tensors, write_tensors
+from cdn_sc.models.int8 import restored
 
 
 def reseal(path: Path) -> None:
     """Replace a file of `cdn_sc.models.save` by one of the newest format."""
-    config, before, card = read_safetensors(path)
+    config, before, card = read_tensors(path)
     del card["checksum"]
-    save(build(config, before, path), path, card)
-    after, card_after = read_safetensors(path)[1:]
+    build(config, restored(before, path), path)
+    write_tensors(path, config, before, card)
+    after, card_after = read_tensors(path)[1:]
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert card_after == card | {"checksum": "everything"}

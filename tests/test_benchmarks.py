@@ -495,6 +495,35 @@ def test_precision(script, tmp_path, capsys):
     assert (tmp_path / "precision.md").read_text().count("| cdn-scm |") == len(module.PUBLISHED)
 
 
+def test_int8_weights(script, tmp_path, capsys):
+    module = script("int8_weights")
+    folders = large, small, tables = [tmp_path / name for name in ("float32", "int8", "tables")]
+    for folder in folders:
+        folder.mkdir()
+    for name in ("cdn-screens", "cdn-scm-difference"):
+        cdn_sc.models.save(cdn_sc.models.load(name), large / f"{name}.safetensors", {"name": name})
+    options = [str(large), "--weights", str(small), "--output", str(tables), "--cells", "60"]
+    module.main([*options, "--models", "cdn-scm-difference", "--pairs", "0"])
+    assert not list(tables.iterdir())
+    module.main([*options, "--models", "cdn-screens", "--pairs", "2"])
+    capsys.readouterr()
+    table = pd.read_csv(tables / "int8_weights.csv")
+    assert table[["model", "genes", "pairs"]].values.tolist() == [["cdn-screens", "24 to 60", 2]]
+    assert table["largest change"].between(0, 1).all()
+    for file in small.iterdir():
+        assert file.stat().st_size < 0.4 * (large / file.name).stat().st_size
+    with pytest.raises(SystemExit, match="float32"):
+        module.main([str(small), "--weights", str(large), "--models", "cdn-screens", "--pairs", "0"])
+
+
+def test_resealing_keeps_tensors(script, tmp_path):
+    bundled = cdn_sc.models.registry.BUNDLED_DIR / "cdn-scm.safetensors"
+    copy = tmp_path / bundled.name
+    copy.write_bytes(bundled.read_bytes())
+    script("reseal_weights").reseal(copy)
+    assert copy.read_bytes() == bundled.read_bytes()
+
+
 def test_rounding_is_that_of_bfloat16(script):
     module = script("precision")
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))

@@ -20,17 +20,17 @@ from cdn_sc._files import write_bytes
 from cdn_sc._text import printable
 from cdn_sc.errors import InputError, did_you_mean
 from cdn_sc.models.errors import WeightsError
-from cdn_sc.models.tensors import check_tensors, tensors_sha256
+from cdn_sc.models.int8 import restored
+from cdn_sc.models.tensors import LARGEST_NETWORK, check_tensors, tensors_sha256
 from cdn_sc.nn import ARCHITECTURES
 from cdn_sc.nn.config import check_sizes
 
 #: Key of the JSON text in the safetensors metadata.
 _KEY = "cdn_sc"
-#: Since 2, a checksum covers the configuration and the card; files of 1 are read as well.
-_FORMAT, _FIRST_FORMAT = 2, 1
+#: Since 2, a checksum covers the configuration and the card; files of 1 are read as well. In files of 3,
+#: matrices may be int8, see `cdn_sc.models.int8`; those without are written as 2, which more versions read.
+_INT8_FORMAT, _FORMAT, _FIRST_FORMAT = 3, 2, 1
 _LARGEST_TEXT = 8 << 20
-#: Most parameters of a new network: five times as many fit into a checkpoint of its training.
-LARGEST_NETWORK = 20_000_000
 # The bundled networks have 300 at most.
 _MOST_TENSORS = 5_000
 
@@ -63,10 +63,34 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
     if config.architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {config.architecture!r}: one of {sorted(ARCHITECTURES)}")
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    write_tensors(path, config, tensors, metadata or {})
+    return path
+
+
+def write_tensors(path: Path, config: Any, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write tensors as they are, those in int8 with their scales; the rest as `save`.
+
+    Parameters
+    ----------
+    path, card
+        As of `save`.
+    config
+        Configuration of the network.
+    tensors
+        Contiguous tensors on the CPU, each with memory of its own.
+
+    Raises
+    ------
+    ValueError
+        If the card is not JSON.
+    WriteError
+        If the file cannot be written.
+    """
+    has_int8 = any(tensor.dtype == torch.int8 for tensor in tensors.values())
     content = {
-        "format": _FORMAT,
+        "format": _INT8_FORMAT if has_int8 else _FORMAT,
         "config": dataclasses.asdict(config),
-        "card": metadata or {},
+        "card": card,
         "tensors_sha256": tensors_sha256(tensors),
     }
     try:
@@ -74,7 +98,6 @@ def save(network: nn.Module, path: str | Path, metadata: dict[str, Any] | None =
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the metadata must be JSON values: {error}") from error
     write_bytes(path, serialise(tensors, metadata={_KEY: text}))
-    return path
 
 
 def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
@@ -90,6 +113,12 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
     WeightsError
         If the file is damaged or too large, or was not written by `save`.
     """
+    config, tensors, card = read_tensors(path)
+    return config, restored(tensors, path), card
+
+
+def read_tensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]]:
+    """Read a file as `read_safetensors`, with its tensors as they are: what `write_tensors` wrote."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
@@ -98,7 +127,6 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
         raise WeightsError(f"{path.name} is truncated or damaged ({error})") from error
     if _KEY not in metadata:
         raise WeightsError(f"{path.name} is a safetensors file without a cdn-sc configuration inside")
-    check_tensors(state, path)
     try:
         if len(metadata[_KEY]) > _LARGEST_TEXT:
             raise WeightsError(f"the card inside {path.name} has more than {_LARGEST_TEXT:,} characters")
@@ -126,10 +154,13 @@ def read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, Any]
 
 
 def _check_content(content: dict[str, Any], state: dict[str, Tensor], path: Path) -> str:
-    """Compare what was read with its checksums; returns what they cover."""
+    """Look at the tensors, and compare what was read with its checksums; returns what they cover."""
     form = content["format"]
-    if form not in (_FIRST_FORMAT, _FORMAT):
-        raise WeightsError(f"{path.name} has format {str(form)[:40]}; this version reads up to {_FORMAT}")
+    if form not in (_FIRST_FORMAT, _FORMAT, _INT8_FORMAT):
+        raise WeightsError(
+            f"{path.name} has format {str(form)[:40]}; this version reads up to {_INT8_FORMAT}"
+        )
+    check_tensors(state, path, int8=form == _INT8_FORMAT)
     named = form != _FIRST_FORMAT
     checksum = content["tensors_sha256"] if named else content.get("tensors_sha256")
     if checksum is not None and checksum != tensors_sha256(state, named=named):

@@ -40,7 +40,7 @@ def load(name_or_path: str | Path = "default", device: str | torch.device = "cpu
 
     Returns
     -------
-    The network in eval mode, with
+    The network in eval mode, in float32 whatever the file holds, with
 
     `.config`
         its configuration, and

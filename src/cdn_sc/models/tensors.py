@@ -12,10 +12,13 @@ from torch import Tensor
 from cdn_sc._text import printable
 from cdn_sc.models.errors import WeightsError
 
+#: Most parameters of a new network, and of one in int8: five times as many fit into a checkpoint of its
+#: training.
+LARGEST_NETWORK = 20_000_000
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+def check_tensors(state: Mapping[str, Tensor], path: Path, *, int8: bool = False) -> None:
     """Refuse tensors that are no plain floating-point values, or that hold more values than their file.
 
     Parameters
@@ -24,6 +27,8 @@ def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
         Parameters by name, as read.
     path
         The file they were read from.
+    int8
+        Whether int8 values are taken as well.
 
     Raises
     ------
@@ -35,7 +40,7 @@ def check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
         name = printable(key)[:100]
         if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
             raise WeightsError(f"{path.name}: {name} is sparse, nested or without values; not a weight")
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in _DTYPES and not (int8 and tensor.dtype == torch.int8):
             raise WeightsError(f"{path.name}: {name} has type {tensor.dtype}; weights are floating-point")
     needed, size = sum(tensor.nbytes for tensor in state.values()), path.stat().st_size
     if needed > size:
