@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default")
     parser.add_argument("--networks", type=int, default=12)
-    parser.add_argument("--groups", type=int, default=16)
+    parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--genes", type=int, default=200)
     parser.add_argument("--output", type=Path, default=None)
     chosen = parser.parse_args(arguments)

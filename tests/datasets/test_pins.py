@@ -132,7 +132,7 @@ def test_nested_answer(server, cache):
 def secure(tmp_path, monkeypatch):
     """An https server on 127.0.0.1 that sends everybody on to the address that it is given."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
+        pytest.skip("needs the program openssl, which makes the certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     command += f" -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"

@@ -102,12 +102,13 @@ class Expression:
         )
 
     def _check_starts(self, starts: Any, n_stored: int) -> None:
-        """Raise where the rows of a compressed matrix begin at places that cannot be."""
+        """Raise where rows, or columns, of a compressed matrix begin at places that cannot be."""
         starts = np.asarray(starts)
         if starts.size and (starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > n_stored):
             raise InputError(
-                f"{self.name} is a damaged sparse matrix: its rows (indptr) begin at places that do not "
-                "ascend from 0 to the number of stored values. Write the object anew from where it came from."
+                f"{self.name} is a damaged sparse matrix: its rows or columns (indptr) begin at places "
+                "that do not ascend from 0 to the number of stored values. Write the object anew from where "
+                "it came from."
             )
 
     def _check_places(self, places: np.ndarray, most: int) -> None:

@@ -27,7 +27,7 @@ from cdn_sc.tl._fine_tune_arguments import check_arguments, check_usable, check_
 from cdn_sc.tl._groups import split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._known_targets import known_targets
-from cdn_sc.tl._options import check_options, number_of_genes
+from cdn_sc.tl._options import MIN_DETECTION, check_options, number_of_genes
 from cdn_sc.tl._randomness import resolve_seed
 from cdn_sc.tl._scoring import list_skipped
 from cdn_sc.tl._screen_pairs import (
@@ -60,7 +60,7 @@ def fine_tune(
     use_raw: bool = False,
     mask_var: str | np.ndarray | None = None,
     n_genes: int | None = None,
-    min_detection: float = 0.01,
+    min_detection: float = MIN_DETECTION,
     min_cells: int = 10,
     validation: float | Iterable[str] = 0.2,
     epochs: int = 10,

@@ -102,11 +102,9 @@ def warn_of_idle_rules(
     values = {"n_genes": n_genes, "min_detection": min_detection}
     if any(idle.values()):
         listed = ", ".join(f"{name}={values[name]!r}" for name, is_idle in idle.items() if is_idle)
-        why = (
-            "mask_var says which genes are scored"
-            if mask is not None
-            else (f"the model {predictor.name} chooses its genes for each group, as published")
-        )
+        why = f"the model {predictor.name} chooses its genes for each group, as published"
+        if mask is not None:
+            why = "mask_var says which genes are scored"
         warnings.warn(f"{listed} without effect: {why}.", stacklevel=3)
 
 
