@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from tqdm.auto import tqdm
 
 from cdn_sc.features import FEATURES
@@ -28,6 +29,7 @@ from cdn_sc.metrics.ranking import rank_metrics, score_ranks
 from cdn_sc.models import build_network
 from cdn_sc.nn import GeneBatch
 from cdn_sc.simulate import screen_pairs
+from cdn_sc.simulate.relations import TableQuality
 from cdn_sc.simulate.scm import seeded_rng
 from cdn_sc.train import read_config
 from cdn_sc.train.config import TrainConfig
@@ -36,6 +38,15 @@ from cdn_sc.train.objective import batch_loss
 from cdn_sc.train.prepare import PreparedBatch, prepare_batch, prepare_step
 
 KINDS = ("knockdown", "activation", "knockout", "activity")
+_ACTIVITY: dict[str, Any] = {"kinds": {"activity": 1.0}}
+# What is tested: groups of one kind on plain screens, and activity where more is known or less is measured
+TESTS: dict[str, dict[str, Any]] = {kind: {"kinds": {kind: 1.0}} for kind in KINDS} | {
+    "activity, with a table": _ACTIVITY | {"relations": TableQuality(known=0.5, correct=0.5)},
+    "activity, wider ranges": _ACTIVITY | {"wide": True},
+    "knockdown, few samples": {
+        "kinds": {"knockdown": 1.0}, "samples": True, "n_control": 32, "n_perturbed": (2, 4),
+    },
+}  # fmt: skip
 FITTED = tuple(name for name in OTHERS_FEATURES if name.startswith("fitted_"))
 
 
@@ -47,6 +58,7 @@ class Variant:
     edges: bool = False
     kind: bool = False
     known: bool = False
+    plain_draws: bool = False  # trained on screens of the plain ranges, none of samples
 
     def __call__(self, inputs: GeneBatch) -> GeneBatch:
         """Blank these inputs of a batch."""
@@ -62,7 +74,7 @@ class Variant:
         return found.without_relations() if self.known else found
 
 
-VARIANTS: dict[str, Callable[[GeneBatch], GeneBatch]] = {
+VARIANTS: dict[str, Variant] = {
     "all inputs": Variant(),
     "without the gene's own statistics": Variant(features=OWN_FEATURES),
     "without projections and residuals": Variant(features=OTHERS_FEATURES),
@@ -71,24 +83,23 @@ VARIANTS: dict[str, Callable[[GeneBatch], GeneBatch]] = {
     "without the kind": Variant(kind=True),
     "without what neighbours tell": Variant(features=FITTED),
     "without known relations": Variant(known=True),
+    "without moderated t": Variant(features=("moderated_t", "moderated_t_rank")),
+    "trained on plain screens only": Variant(plain_draws=True),
     "own statistics only": Variant(OTHERS_FEATURES + DECONVOLUTION_FEATURES, edges=True, known=True),
 }
 
 
-def study_config(steps: int, seed: int) -> TrainConfig:
-    """The shipped configuration with one member, panels of at most 200 genes, and fewer steps."""
+def study_config(steps: int, seed: int, plain_draws: bool = False) -> TrainConfig:
+    """The shipped configuration with panels of at most 200 genes, and fewer steps."""
     config = read_config("gene-transformer")
+    changed: dict[str, Any] = {"genes": [24, 200], "values": 400_000, "large": 0.0}
+    if plain_draws:
+        changed |= {"wide": 0.0, "samples": 0.0}
     sources = tuple(
-        replace(
-            s,
-            options=s.options
-            | ({"genes": [24, 200], "values": 400_000, "large": 0.0} if s.type == "screen" else {}),
-        )
-        for s in config.sources
+        replace(s, options=s.options | (changed if s.type == "screen" else {})) for s in config.sources
     )
-    network = {**config.network, "members": 1}
     return replace(
-        config, network=network, sources=sources, steps=steps, seed=seed,
+        config, sources=sources, steps=steps, seed=seed,
         warmup_steps=max(1, steps // 20), average_decay=0.99, genes_per_batch=1600,
     )  # fmt: skip
 
@@ -108,29 +119,28 @@ def train_batches(config: TrainConfig, cache: Path) -> Iterator[PreparedBatch]:
     """Prepared batches of all steps, each from its own file."""
     sizes = build_network(config.network).config
     for step in range(config.steps):
-        yield cached(cache / f"train_{step}.pkl", lambda step=step: prepare_step(config, sizes, step).batch)
+        yield cached(cache / f"{step}.pkl", lambda step=step: prepare_step(config, sizes, step).batch)
 
 
 def test_batches(config: TrainConfig, cache: Path, networks: int) -> list[tuple[str, int, Any]]:
-    """Kind, network and prepared groups of networks that nothing trains on; 100 or more perturbed cells."""
+    """Test, network and prepared groups of networks that nothing trains on; 100 or more perturbed cells."""
     sizes = build_network(config.network).config
 
-    def make(kind: str, number: int) -> tuple[PreparedBatch, list[np.ndarray]]:
-        rng = seeded_rng("test", 0, "ablation", kind, number)
+    def make(test: str, number: int) -> tuple[PreparedBatch, list[np.ndarray]]:
+        rng = seeded_rng("test", 0, "ablation", test, number)
         n_genes = int(rng.integers(100, 201))
-        pairs = screen_pairs(
-            rng, n_genes=n_genes, n_groups=8, n_control=2000, n_perturbed=(100, 500), kinds={kind: 1.0}
-        )
+        drawn = {"n_control": 2000, "n_perturbed": (100, 500)} | TESTS[test]
+        pairs = screen_pairs(rng, n_genes=n_genes, n_groups=8, **drawn)
         return prepare_batch(pairs, config, sizes, rng), [p.targets for p in pairs]
 
     return [
-        (kind, number, cached(cache / f"test_{kind}_{number}.pkl", lambda k=kind, n=number: make(k, n)))
-        for kind in KINDS
+        (test, number, cached(cache / f"{test}_{number}.pkl", lambda t=test, n=number: make(t, n)))
+        for test in TESTS
         for number in range(networks)
     ]
 
 
-def trained(config: TrainConfig, variant: Callable[[GeneBatch], GeneBatch], cache: Path, seed: int) -> Any:
+def trained(config: TrainConfig, variant: Variant, cache: Path, seed: int) -> Any:
     """Network trained on the cached batches without some inputs; averaged weights."""
     torch.manual_seed(seed)
     network: Any = build_network(config.network)
@@ -152,10 +162,11 @@ def trained(config: TrainConfig, variant: Callable[[GeneBatch], GeneBatch], cach
 
 
 @torch.no_grad()
-def tested(network: Any, variant: Callable[[GeneBatch], GeneBatch], tests: list[Any]) -> list[dict[str, Any]]:
+def tested(network: Any, variant: Variant, tests: list[Any]) -> list[dict[str, Any]]:
     """Average precision of each group, not told the kind and told."""
     rows = []
-    for kind, number, (batch, targets) in tests:
+    for test, number, (batch, targets) in tests:
+        [kind] = TESTS[test]["kinds"]
         for told in (False, True):
             code = KINDS.index(kind) + 1 if told else 0
             inputs = replace(batch.inputs, kind=torch.full_like(batch.inputs.kind, code))
@@ -165,25 +176,34 @@ def tested(network: Any, variant: Callable[[GeneBatch], GeneBatch], tests: list[
                 order = np.random.default_rng(group).permutation(n_genes)
                 ranks = score_ranks(logits[group, :n_genes], order)
                 precision = rank_metrics(ranks[hit], n_genes)["average_precision"]
-                rows.append({"kind": kind, "network": number, "told": told, "average_precision": precision})
+                rows.append({"test": test, "network": number, "told": told, "average_precision": precision})
     return rows
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Markdown: mean over seeds, and the smallest and largest seed, by kind, told and untold."""
-    seeds = rows.groupby(["variant", "kind", "told", "seed"])["average_precision"].mean()
-    heads = [f"{kind}, {'told' if told else 'untold'}" for kind in KINDS for told in (False, True)]
-    lines = ["| inputs | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for variant in VARIANTS:
-        if variant not in seeds.index.get_level_values("variant"):
-            continue
-        cells = []
-        for kind in KINDS:
-            for told in (False, True):
-                found = seeds[variant, kind, told]
-                cells.append(f"{found.mean():.3f} [{found.min():.3f}, {found.max():.3f}]")
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    """Markdown, a block untold and one told: mean over seeds, the smallest and largest seed; difference.
+
+    Differences are of the same seeds and networks as with all inputs, with a 95% interval over networks.
+    """
+    of_network = rows.groupby(["variant", "test", "told", "network"])["average_precision"].mean()
+    of_seed = rows.groupby(["variant", "test", "told", "seed"])["average_precision"].mean()
+    there = [name for name in VARIANTS if name in of_seed.index.get_level_values("variant")]
+    blocks = []
+    for told in (False, True):
+        lines = ["| inputs | " + " | ".join(TESTS) + " |", "|---" * (len(TESTS) + 1) + "|"]
+        for variant in there:
+            cells = []
+            for test in TESTS:
+                found = of_seed[variant, test, told]
+                cell = f"{found.mean():.3f} ({found.min():.3f} to {found.max():.3f})"
+                if variant != there[0]:
+                    change = of_network[variant, test, told] - of_network[there[0], test, told]
+                    low, high = stats.ttest_1samp(change, 0.0).confidence_interval()
+                    cell += f"; {change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+                cells.append(cell)
+            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+        blocks.append(f"{'Told' if told else 'Not told'} the kind:\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(blocks)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -202,15 +222,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = options.output / "results" / "ablation.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["variant", "seed", "steps"])
-    config = study_config(options.steps, seed=11)
-    tests = test_batches(config, options.cache, options.networks)
+    configs = {plain: study_config(options.steps, seed=11, plain_draws=plain) for plain in (False, True)}
+    tests = test_batches(configs[False], options.cache / "test", options.networks)
     jobs = [(seed, name) for seed in range(options.seeds) for name in VARIANTS]
     for seed, name in tqdm(jobs):
         same = (done["variant"] == name) & (done["seed"] == seed) & (done["steps"] == options.steps)
         if same.any():
             continue
-        network = trained(config, VARIANTS[name], options.cache, seed)
-        rows = pd.DataFrame(tested(network, VARIANTS[name], tests)).assign(
+        variant = VARIANTS[name]
+        batches = options.cache / ("train_plain" if variant.plain_draws else "train")
+        network = trained(configs[variant.plain_draws], variant, batches, seed)
+        rows = pd.DataFrame(tested(network, variant, tests)).assign(
             variant=name, seed=seed, steps=options.steps
         )
         done = rows if done.empty else pd.concat([done, rows], ignore_index=True)
@@ -218,8 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(done[done["steps"] == options.steps])
     note = (
         f"{options.seeds} seeds of {options.steps} steps each on the same batches; "
-        f"{options.networks} networks of 8 groups a kind, 100 to 200 genes, 2,000 control and 100 or more "
-        "perturbed cells; mean average precision, and the smallest and largest seed."
+        f"{options.networks} networks of 8 groups a test, 100 to 200 genes, 2,000 control and 100 to 500 "
+        "perturbed cells (few samples: 32 and 2 to 4). Mean average precision (smallest and largest seed); "
+        "difference to all inputs with its interval over networks."
     )
     (options.output / "results" / "ablation.md").write_text(f"{note}\n\n{text}")
 

@@ -43,7 +43,8 @@ def test_variants_blank_their_inputs(ablation, tmp_path):
 
 def test_run(ablation, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "VARIANTS", dict(list(ablation.VARIANTS.items())[:2]))
-    monkeypatch.setattr(ablation, "KINDS", ("knockdown", "activity"))
+    tests = ("knockdown", "activity, with a table")
+    monkeypatch.setattr(ablation, "TESTS", {name: ablation.TESTS[name] for name in tests})
     arguments = [
         "--output",
         str(tmp_path),
@@ -52,12 +53,12 @@ def test_run(ablation, tmp_path, monkeypatch):
         "--steps",
         "1",
         "--networks",
-        "1",
+        "2",
     ]
     ablation.main([*arguments, "--seeds", "1"])
     path = tmp_path / "results" / "ablation.csv"
     first = pd.read_csv(path)
-    assert len(first) == 2 * 2 * 8 * 2  # variants, kinds, groups, told or not
+    assert len(first) == 2 * 2 * 2 * 8 * 2  # variants, tests, networks, groups, told or not
     ablation.main([*arguments, "--seeds", "2"])
     both = pd.read_csv(path)
     pd.testing.assert_frame_equal(both[both["seed"] == 0], first)
