@@ -4,8 +4,8 @@
 
 Transcripts are made at rates that are sums of Hill functions of their regulators' levels, and decay; both are
 noisy (the form that SERGIO made common: Dibaeinia and Sinha, Cell Systems 2020, from the chemical Langevin
-equation of Gillespie 2000). Networks have no cycles. Counts are Poisson, in cells of different depth; with
-`--sparse` so few that most are 0. Ten groups a kind share one network and its control cells:
+equation of Gillespie 2000). Networks have no cycles. Counts are Poisson, in cells of different depth; in
+half of the runs so few that most are 0. Ten groups a kind share one network and its control cells:
 
 - knockdown: production at 5 to 40%; activation: 2 to 10 times;
 - knockout: production at 0; cas9: production at 30 to 95%, and the protein at 20% at most;
