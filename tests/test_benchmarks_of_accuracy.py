@@ -124,3 +124,15 @@ def test_own_cells(script, tmp_path, capsys):
     assert [None if found is None else len(found) for found in rules.values()] == [
         3 * (most - 1), 2 * (most - 1), sum(len(part) - 1 for part in parts), None,
     ]  # fmt: skip
+
+
+def test_reference_ceiling(script, tmp_path, capsys, monkeypatch):
+    """With more cells a reference screen tells more, and with no error most."""
+    module = script("reference_ceiling")
+    monkeypatch.setattr(module, "CELLS", (5, 3000))
+    module.main(["--networks", "2", "--genes", "40", "--output", str(tmp_path)])
+    capsys.readouterr()
+    table = pd.read_csv(tmp_path / "reference_ceiling.csv").query("rule == 'with size'")
+    means = table.set_index("reference")["mean"]
+    assert means["5 cells"] < means["no error"]
+    assert means["5 cells"] < means["3000 cells"]

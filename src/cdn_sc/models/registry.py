@@ -54,7 +54,7 @@ ENTRIES: tuple[Entry, ...] = (
         "gene_transformer",
         "bundled",
         "genetic and chemical perturbations, and synthetic benchmarks; the default",
-        173_073,
+        210_631,
     ),
     Entry(
         "cdn-scm",
