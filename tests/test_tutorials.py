@@ -63,7 +63,7 @@ def check_sciplex(namespace, folder):
 
 
 def check_evaluation(namespace, folder):
-    assert namespace["result"].per_group["method"].nunique() == 9
+    assert namespace["result"].per_group["method"].nunique() == 11
     assert namespace["result"].per_group["pair"].nunique() == 24
     assert names_in(folder / "results" / "mine") >= {"summary.md", "summary_by.csv", "settings.json"}
 

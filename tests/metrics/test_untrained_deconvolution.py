@@ -22,14 +22,16 @@ def arms():
     return control, perturbed
 
 
-def test_the_same_as_the_networks_input(arms):
+def test_nearly_the_networks_input(arms):
+    """Which starts from moderated t and, of few cells, less of the rank sums."""
     control, perturbed = arms
     inputs = gene_inputs(summarize_control(control), perturbed).features[0].numpy()
     deconvolved = np.expm1(np.abs(inputs[:, FEATURES.index("deconvolved")]))
     scores = rivals(control, perturbed)["deconvolution"]
     assert scores[59] == -np.inf
     assert np.count_nonzero(scores[:59]) > 3
-    np.testing.assert_allclose(scores[:59], deconvolved[:59], atol=1e-3)
+    assert np.corrcoef(scores[:59], deconvolved[:59])[0, 1] > 0.999
+    np.testing.assert_allclose(scores[:59], deconvolved[:59], atol=0.1)
 
 
 def test_the_leader_of_what_fell_comes_first(arms):

@@ -6,7 +6,7 @@ import numpy as np
 def deconvolution_effects(
     control: np.ndarray, perturbed: np.ndarray, relations: np.ndarray, wilcoxon: np.ndarray
 ) -> np.ndarray:
-    """Effects of genes that explain the changes of all: an input of the gene transformer, by itself.
+    """Effects of genes that explain the changes of all: nearly an input of the gene transformer, by itself.
 
     Parameters
     ----------

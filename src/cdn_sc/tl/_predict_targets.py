@@ -245,8 +245,8 @@ def predict_targets(
     >>> cdn_sc.tl.predict_targets(adata, groupby="perturbation", control="control", progress=False)
     >>> group = next(iter(adata.uns["targets"]))
     >>> best = cdn_sc.get.predicted_targets_df(adata, group=group, n_genes=5)
-    >>> best.columns.to_list()
-    ['gene', 'rank', 'score', 'logfoldchange', 't_statistic', 'wilcoxon_statistic', 'score_elsewhere']
+    >>> best.columns.to_list()[:6]
+    ['gene', 'rank', 'score', 'logfoldchange', 't_statistic', 'wilcoxon_statistic']
     """
     from cdn_sc import predictors
 
