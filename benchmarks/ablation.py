@@ -4,8 +4,8 @@
 
 All variants and seeds train on the same prepared batches (smaller panels and fewer steps than the bundled
 weights, so the figures compare variants; they say nothing of the bundled model), and are tested on networks
-of the seed space "test". Writes ``results/ablation.csv`` and ``results/ablation.md``. The cache folder holds
-the prepared batches; a run that was stopped goes on from the CSV.
+of the seed space "test". Writes ``results/ablation.md``. The cache folder holds the prepared batches and the
+rows of all groups; a run that was stopped goes on from there.
 """
 
 import argparse
@@ -212,15 +212,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the pages")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for prepared batches, 1 GB")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for prepared batches and rows, 2 GB")
     parser.add_argument("--steps", type=int, default=400, help="steps of each training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant")
     parser.add_argument("--networks", type=int, default=8, help="test networks of each kind, 8 groups each")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(1)
-    path = options.output / "results" / "ablation.csv"
+    path = options.cache / "ablation.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
+    (options.output / "results").mkdir(parents=True, exist_ok=True)
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["variant", "seed", "steps"])
     configs = {plain: study_config(options.steps, seed=11, plain_draws=plain) for plain in (False, True)}
     tests = test_batches(configs[False], options.cache / "test", options.networks)

@@ -56,7 +56,7 @@ def test_run(ablation, tmp_path, monkeypatch):
         "2",
     ]
     ablation.main([*arguments, "--seeds", "1"])
-    path = tmp_path / "results" / "ablation.csv"
+    path = tmp_path / "cache" / "ablation.csv"
     first = pd.read_csv(path)
     assert len(first) == 2 * 2 * 2 * 8 * 2  # variants, tests, networks, groups, told or not
     ablation.main([*arguments, "--seeds", "2"])
