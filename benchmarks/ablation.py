@@ -212,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the pages")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for prepared batches and rows, 2 GB")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="folder for prepared batches and rows, 2 GB"
+    )
     parser.add_argument("--steps", type=int, default=400, help="steps of each training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant")
     parser.add_argument("--networks", type=int, default=8, help="test networks of each kind, 8 groups each")
