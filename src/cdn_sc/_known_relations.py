@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Weights beyond count as these
+SMALLEST, LARGEST = 1e-30, 1e30
+
 
 @dataclass(frozen=True)
 class KnownRelations:
@@ -47,6 +50,8 @@ class KnownRelations:
         number = np.bincount(inverse, signed, minlength=code.size)
         mean = np.divide(total, number, out=np.full(code.size, np.nan), where=number > 0)
         mean[mean == 0] = np.nan
+        # in single precision none is infinite or 0
+        mean = np.sign(mean) * np.clip(np.abs(mean), SMALLEST, LARGEST)
         first, second = np.divmod(code, max(n_genes, 1))
         kept = first != second
         return cls(n_genes, first[kept], second[kept], mean[kept].astype(np.float32))

@@ -252,3 +252,62 @@ def test_unusable_screens(reference, options, error, message):
     given = {"targets": TARGETS} | options
     with pytest.raises(error, match=message):
         cdn_sc.tl.relations_from_screen(reference, "label", "control", **given)
+
+
+def test_none_within_the_panel_is_as_none(screen, network, caplog):
+    """Of the panel alone: with a mask, or where few genes are scored."""
+    outside = table((screen.var_names[0], screen.var_names[1], 1.0))
+    mask = np.ones(screen.n_vars, dtype=bool)
+    mask[:2] = False
+    with caplog.at_level(logging.WARNING, logger="cdn_sc"):
+        found = scores(screen, network, relations=outside, mask_var=mask)["table"]
+    assert "None of the relations is between two of the" in caplog.text
+    pd.testing.assert_frame_equal(found, scores(screen, network, mask_var=mask)["table"])
+
+
+def test_signs_outlive_their_size():
+    given = table(("a", "b", 1.0), ("b", "c", -1e39), ("c", "d", 1e-300))
+    found = entries(resolve_relations(given, GENES, VAR, None))
+    assert [np.sign(found[pair]) for pair in (("a", "b"), ("b", "c"), ("c", "d"))] == [1, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (pd.to_datetime(["2020-01-01"]), "no numbers"),
+        (pd.to_timedelta(["1 day"]), "no numbers"),
+        ([1 + 2j], "no numbers"),
+        (["x"], "no numbers"),
+    ],
+)
+def test_weights_that_are_none(weight, said):
+    given = pd.DataFrame({"source": ["a"], "target": ["b"], "weight": weight})
+    with pytest.raises(InputError, match=said):
+        resolve_relations(given, GENES, VAR, None)
+
+
+def test_two_columns_of_weights():
+    given = pd.DataFrame([["a", "b", 1, 2]], columns=["source", "target", "weight", "weight"])
+    with pytest.raises(InputError, match="several columns 'weight'"):
+        resolve_relations(given, GENES, VAR, None)
+
+
+def test_keys_that_are_none():
+    given = table(("a", "b", 1))
+    with pytest.raises(InputError, match=r"relations_key is the name of one column of adata\.var"):
+        resolve_relations(given, GENES, VAR, ["symbol"])
+    with pytest.raises(MissingNameError, match=r"in adata\.raw\.var \(relations_key\); it has no columns"):
+        resolve_relations(given, GENES, pd.DataFrame(index=GENES), "symbol", var_is="adata.raw.var")
+
+
+def test_reference_screens_that_are_too_small(screen):
+    control = np.flatnonzero(screen.obs["perturbation"] == "control")[:3]
+    few = screen[np.r_[control, np.flatnonzero(screen.obs["perturbation"] != "control")]].copy()
+    targets = dict(screen.uns["targets"])
+    with pytest.raises(InputError, match="has 3 cells, fewer than min_cells=10"):
+        cdn_sc.tl.relations_from_screen(few, "perturbation", "control", targets)
+    with pytest.raises(InputError, match="no group has min_cells=1000 cells"):
+        cdn_sc.tl.relations_from_screen(screen, "perturbation", "control", targets, min_cells=1000)
+    assert len(
+        cdn_sc.tl.relations_from_screen(screen, "perturbation", "control", targets, threshold=np.float32(3))
+    )

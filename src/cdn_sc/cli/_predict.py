@@ -150,16 +150,16 @@ def predict(
 def _read_relations(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    check_there(path)
-    if not path.name.endswith(_TABLES):
+    if path.is_dir() or not path.name.endswith(_TABLES):
         raise InputError(f"{str(path)!r} is no table of relations: a file {', '.join(_TABLES)} is wanted.")
+    check_there(path)
     try:
         # a gene may be called NA
         return pd.read_csv(
             path,
             sep="\t" if ".tsv" in path.name else ",",
             keep_default_na=False,
-            na_values={"weight": ["", "NA", "nan"]},
+            na_values={"weight": ["", "NA", "N/A", "nan", "NaN", "None", "null", "NULL"]},
         )
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"the relations in {str(path)!r} cannot be read: {error}") from None

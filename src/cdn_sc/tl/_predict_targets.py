@@ -205,7 +205,8 @@ def predict_targets(
     `adata.uns[key_added]['groups']` : :class:`pandas.DataFrame`
         One row per scored group: `group` (str), `n_cells` (int), `best_gene` (str), `best_score` (float32),
         and with a gene transformer `likely_kind` (str), the kind of perturbation that its cells suggest, and
-        `kind_probability` (float32); where `kind` is given they say little else.
+        `kind_probability` (float32); where `kind` is given they mean nothing: no training asked for
+        them then.
     `adata.uns[key_added]['skipped']` : :class:`pandas.DataFrame`
         Groups that could not be scored: `group` (str), `reason` (str), such as too few cells, or the error
         with which reading or preparing them failed.
@@ -277,7 +278,10 @@ def predict_targets(
     warn_of_guides(expression, mask, arms)
     known = None
     if relations is not None and predictor.takes_relations:
-        known = resolve_relations(relations, expression.var_names, expression.var, relations_key)
+        var_is = "adata.raw.var" if use_raw else "adata.var"
+        known = resolve_relations(
+            relations, expression.var_names, expression.var, relations_key, var_is=var_is
+        )
     if mask is not None:
         known = None if known is None else known.among(np.flatnonzero(mask))
         expression, mask = expression.only(mask), np.ones(int(mask.sum()), dtype=bool)
@@ -329,7 +333,7 @@ def predict_targets(
             "groups": groups if isinstance(groups, str) else _plain(groups),
             **_model_params(predictor),
             **used,
-            "relations_key": relations_key or "",
+            "relations_key": (relations_key or "") if predictor.takes_relations else "",
             "layer": layer or "",
             "use_raw": bool(use_raw),
             "mask_var": "" if mask_var is None else mask_var if isinstance(mask_var, str) else "array",

@@ -14,7 +14,12 @@ _SHOWN = 5
 
 
 def resolve_relations(
-    relations: Any, var_names: pd.Index, var: pd.DataFrame | Mapping[str, Any], key: str | None
+    relations: Any,
+    var_names: pd.Index,
+    var: pd.DataFrame | Mapping[str, Any],
+    key: str | None,
+    *,
+    var_is: str = "adata.var",
 ) -> KnownRelations:
     """Match a table of relations with the genes.
 
@@ -30,6 +35,8 @@ def resolve_relations(
         Their annotation.
     key
         Column of `var` with the names that the table uses; None for `var_names`.
+    var_is
+        What `var` is, for messages.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def resolve_relations(
         If there is no such column of `var`.
     """
     table = _as_table(relations)
-    names = _names(var_names, var, key)
+    names = _names(var_names, var, key, var_is)
     sources, targets = (_column(table, column) for column in ("source", "target"))
     weights = _weights(table)
     # names that several genes share stand for none of them
@@ -56,12 +63,12 @@ def resolve_relations(
     matched = (from_places >= 0) & (to_places >= 0)
     found = KnownRelations.of_entries(len(names), from_places[matched], to_places[matched], weights[matched])
     unknown = pd.unique(pd.concat([sources[from_places < 0], targets[to_places < 0]]))
-    where = "adata.var_names" if key is None else f"adata.var[{key!r}]"
+    where = f"{var_is}_names" if key is None else f"{var_is}[{key!r}]"
     if not len(found):
         example = f", such as {', '.join(map(repr, map(str, unknown[:_SHOWN])))}" if len(unknown) else ""
         raise InputError(
             f"none of the {len(table):,} relations is between two genes of {where}{example}: name the column "
-            "of adata.var with the table's names as relations_key, or match the names first."
+            f"of {var_is} with the table's names as relations_key, or match the names first."
         )
     logger.info(
         "Relations: %d of %d entries are between genes of %s (%d genes with known targets of %d); %d names "
@@ -89,20 +96,26 @@ def _as_table(relations: Any) -> pd.DataFrame:
     absent = [name for name in ("source", "target") if name not in relations.columns]
     if absent:
         raise InputError(
-            f"relations has no column {' and '.join(map(repr, absent))}: it has "
-            f"{', '.join(map(repr, map(str, relations.columns[:10])))}."
+            f"relations has no column {' and '.join(map(repr, absent))}: it has {_listed(relations.columns)}."
         )
     if not len(relations):
         raise InputError("relations has no rows: leave it out, or give relations that are known.")
     return relations
 
 
-def _names(var_names: pd.Index, var: Any, key: str | None) -> pd.Index:
+def _listed(columns: Any) -> str:
+    return ", ".join(map(repr, map(str, list(columns)[:10]))) or "no columns"
+
+
+def _names(var_names: pd.Index, var: Any, key: str | None, var_is: str) -> pd.Index:
     if key is None:
         return pd.Index(var_names.astype(str))
+    if not isinstance(key, str):
+        raise InputError(f"relations_key is the name of one column of {var_is}, not {key!r}.")
     if key not in var:
-        known = ", ".join(map(repr, map(str, list(var)[:10])))
-        raise MissingNameError(f"there is no column {key!r} in adata.var (relations_key); it has {known}.")
+        raise MissingNameError(
+            f"there is no column {key!r} in {var_is} (relations_key); it has {_listed(var)}."
+        )
     return pd.Index(pd.Series(var[key]).astype(str))
 
 
@@ -118,8 +131,13 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 def _weights(table: pd.DataFrame) -> np.ndarray:
     if "weight" not in table.columns:
         return np.full(len(table), np.nan)
+    column = table["weight"]
+    if isinstance(column, pd.DataFrame):
+        raise InputError("relations has several columns 'weight'.")
+    if column.dtype.kind in "mMc":
+        raise InputError(f"relations has weights that are no numbers ({column.dtype}).")
     try:
-        weights = pd.to_numeric(table["weight"]).to_numpy(dtype=np.float64, na_value=np.nan)
+        weights = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise InputError(f"relations has weights that are no numbers ({error}).") from None
     if np.isinf(weights).any():

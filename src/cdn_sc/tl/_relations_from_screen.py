@@ -1,6 +1,7 @@
 """A table of relations from what perturbing each gene did in another screen."""
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def relations_from_screen(
     layer, use_raw
         Where the values are, as of :func:`cdn_sc.tl.predict_targets`.
     min_cells
-        Groups of fewer cells are left out.
+        Groups of fewer cells are left out; the control needs as many.
     allow_counts
         Whether to take whole numbers as they are.
 
@@ -95,7 +96,7 @@ def relations_from_screen(
         raise InputError(f"adata is a {type(adata).__name__}, and an AnnData is wanted.")
     if kind not in KINDS:
         raise InputError(f"kind is one of {', '.join(map(repr, KINDS))}, not {kind!r}.")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not threshold > 0:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not threshold > 0:
         raise InputError(f"threshold is a t statistic above 0, not {threshold!r}.")
     check_whole_number("min_cells", min_cells, 2)
     expression = Expression(adata, layer=layer, use_raw=use_raw)
@@ -106,7 +107,13 @@ def relations_from_screen(
     )
     arms = split_into_arms(adata, groupby, control, "all")
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
+    if len(arms.control) < min_cells:
+        raise InputError(
+            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
+        )
     groups = [group for group, cells in arms.groups.items() if len(cells) >= min_cells]
+    if not groups:
+        raise InputError(f"no group has min_cells={min_cells} cells.")
     names = expression.var_names
     of_groups = known_targets(targets, groups, names, f"adata.obs[{groupby!r}]", list(arms.groups))
     single = {group: int(genes[0]) for group, genes in of_groups.items() if genes.size == 1}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cdn_sc._known_relations import KnownRelations
+from cdn_sc._logging import logger
 from cdn_sc.errors import DeviceError
 from cdn_sc.tl._candidates import (
     Panel,
@@ -113,7 +114,7 @@ class Scorer:
             control = self._control.at(self._panel)
             self.predictor.prepare_control(control.values, control.contrasts)
             if self._options.relations is not None:
-                self._relations = self._options.relations.among(self._panel)
+                self._relations = _within_panel(self._options.relations, self._panel)
 
     def batch_size(self, n_genes: int) -> int:
         """Return how many groups with this many candidates the model takes at once."""
@@ -244,6 +245,19 @@ class Scorer:
             control_seed=self._options.seed,
             **given,
         )
+
+
+def _within_panel(relations: KnownRelations, panel: np.ndarray) -> KnownRelations | None:
+    """Return the relations between genes of the panel; None, which is said, where there are none."""
+    found = relations.among(panel)
+    if not len(found):
+        logger.warning(
+            "None of the relations is between two of the %d genes of the panel: groups are scored without.",
+            panel.size,
+        )
+        return None
+    logger.info("Relations: %d are between two of the %d genes of the panel.", len(found), panel.size)
+    return found
 
 
 def list_skipped(skipped: Mapping[str, str], *, show: int = 20) -> str:
