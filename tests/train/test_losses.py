@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdn_sc.train.losses import graph_loss, target_loss
+from cdn_sc.train.losses import graph_loss, kind_loss, target_loss
 
 
 def test_target_loss():
@@ -53,3 +53,15 @@ def test_graph_loss_ignores_padding_and_the_lower_triangle():
     graph_loss(logits, torch.zeros(1, 3, 3, dtype=torch.bool), torch.tensor([[True, True, False]])).backward()
     used = logits.grad[0].abs().sum(dim=-1) > 0
     assert used.nonzero().tolist() == [[0, 1]]
+
+
+def test_kinds_that_were_told_teach_nothing():
+    """Nor those of pairs that have none; the others count as before, in a mean over all."""
+    logits = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.0, 3.0, 1.0, -2.0]], requires_grad=True)
+    both = kind_loss(logits, torch.tensor([1, -1]))
+    alone = kind_loss(logits[:1], torch.tensor([1]))
+    assert both.item() == pytest.approx(alone.item() / 2)
+    both.backward()
+    assert logits.grad[0].abs().max() > 0.1
+    assert not logits.grad[1].any()
+    assert kind_loss(logits, torch.tensor([-1, -1])).item() == 0.0
