@@ -24,7 +24,7 @@ from cdn_sc.tl._control_cells import ControlCells
 from cdn_sc.tl._effect_split import choose_validation, effect_clusters
 from cdn_sc.tl._expression import Expression
 from cdn_sc.tl._fine_tune_arguments import check_arguments, check_usable, check_validation
-from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._groups import check_number_of_controls, split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._known_targets import known_targets
 from cdn_sc.tl._options import MIN_DETECTION, check_options, number_of_genes
@@ -219,10 +219,7 @@ def fine_tune(
         control if isinstance(control, str) or not isinstance(control, Iterable) else list(control),
         groups if isinstance(groups, str) or not isinstance(groups, Iterable) else list(groups),
     )
-    if len(arms.control) < min_cells:
-        raise InputError(
-            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
-        )
+    check_number_of_controls(arms, control, min_cells)
     share, held_labels = check_validation(validation, arms.groups)
     labels = (*arms.control_labels, *arms.conditions)
     of_groups = known_targets(

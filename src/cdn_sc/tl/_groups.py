@@ -105,6 +105,14 @@ def split_into_arms(
     )
 
 
+def check_number_of_controls(arms: Arms, control: object, min_cells: int) -> None:
+    """Raise where the control, as the caller named it, has too few cells."""
+    if len(arms.control) < min_cells:
+        raise InputError(
+            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
+        )
+
+
 def _labels(column: pd.Series, groupby: str) -> tuple[list[str], np.ndarray]:
     """Return the names of the labels and each cell's position among them, -1 for none."""
     if isinstance(column.dtype, pd.CategoricalDtype):

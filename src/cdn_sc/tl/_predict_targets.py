@@ -20,7 +20,7 @@ from cdn_sc.settings import is_number_of_jobs, settings
 from cdn_sc.tl._candidates import resolve_mask
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
-from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._groups import check_number_of_controls, split_into_arms
 from cdn_sc.tl._guides import warn_of_guides
 from cdn_sc.tl._options import (
     MIN_DETECTION,
@@ -199,9 +199,9 @@ def predict_targets(
         score less the one that the gene's own values alone would have; positive where what the other
         genes' changes say about a gene, through the correlations and `relations`, raised it.
         `direction` (float32): which way the gene went, if it is a target, from -1 (what it does was lost)
-        to 1 (it grew). With `relations` also `score_relations` (float32): the score less the one without
-        them. Networks that cannot tell, such as those of the published architecture, leave these columns
-        out.
+        to 1 (it grew). With `relations`, where any is between genes of the panel, also `score_relations`
+        (float32): the score less the one without them. Networks that cannot tell, such as those of the
+        published architecture, leave these columns out.
     `adata.uns[key_added]['groups']` : :class:`pandas.DataFrame`
         One row per scored group: `group` (str), `n_cells` (int), `best_gene` (str), `best_score` (float32),
         and with a gene transformer `likely_kind` (str), the kind of perturbation that its cells suggest, and
@@ -265,10 +265,7 @@ def predict_targets(
     )
     groups = groups if isinstance(groups, str) or not isinstance(groups, Iterable) else list(groups)
     arms = split_into_arms(adata, groupby, control, groups)
-    if len(arms.control) < min_cells:
-        raise InputError(
-            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
-        )
+    check_number_of_controls(arms, control, min_cells)
     mask = resolve_mask(mask_var, expression)
     check_type(expression, allow_counts=allow_counts)
     resolved_device = resolve_device(device)

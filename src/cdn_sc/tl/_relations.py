@@ -119,10 +119,16 @@ def _names(var_names: pd.Index, var: Any, key: str | None, var_is: str) -> pd.In
     return pd.Index(pd.Series(var[key]).astype(str))
 
 
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
+def _only(table: pd.DataFrame, name: str) -> pd.Series:
+    """The column of that name, of which there is one."""
     column = table[name]
     if isinstance(column, pd.DataFrame):
         raise InputError(f"relations has several columns {name!r}.")
+    return column
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    column = _only(table, name)
     if column.isna().any():
         raise InputError(f"relations has {int(column.isna().sum())} rows without a name in {name!r}.")
     return column.astype(str).reset_index(drop=True)
@@ -131,9 +137,7 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 def _weights(table: pd.DataFrame) -> np.ndarray:
     if "weight" not in table.columns:
         return np.full(len(table), np.nan)
-    column = table["weight"]
-    if isinstance(column, pd.DataFrame):
-        raise InputError("relations has several columns 'weight'.")
+    column = _only(table, "weight")
     if column.dtype.kind in "mMc":
         raise InputError(f"relations has weights that are no numbers ({column.dtype}).")
     try:

@@ -15,7 +15,7 @@ from cdn_sc.predictors import KINDS
 from cdn_sc.tl._candidates import arm_statistics, welch_t
 from cdn_sc.tl._checks import check_shape, check_type, scan_values
 from cdn_sc.tl._expression import Expression
-from cdn_sc.tl._groups import split_into_arms
+from cdn_sc.tl._groups import check_number_of_controls, split_into_arms
 from cdn_sc.tl._known_targets import known_targets
 
 
@@ -107,10 +107,7 @@ def relations_from_screen(
     )
     arms = split_into_arms(adata, groupby, control, "all")
     scan_values(adata, expression, arms.cells, allow_counts=allow_counts)
-    if len(arms.control) < min_cells:
-        raise InputError(
-            f"the control ({control!r}) has {len(arms.control)} cells, fewer than min_cells={min_cells}."
-        )
+    check_number_of_controls(arms, control, min_cells)
     groups = [group for group, cells in arms.groups.items() if len(cells) >= min_cells]
     if not groups:
         raise InputError(f"no group has min_cells={min_cells} cells.")
